@@ -1,0 +1,1 @@
+"""Photographs on disk: the store, the manifests, hashes, near-duplicates, curation, pairs."""

@@ -1,0 +1,178 @@
+"""Every setting, in one documented model.
+
+Values come, in this order, from arguments, from ``KWCOLOR_*`` environment variables (nested
+fields after two underscores: ``KWCOLOR_LOC__BASE_URL``), from ``kwcolor.toml`` in the current
+folder (or the file that ``KWCOLOR_CONFIG`` names), and from the defaults below.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from kwcolor_pipeline.home import Home
+
+
+class SettingsProblem(Exception):
+    """A setting that cannot be used; the message is one plain sentence for the operator."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LocSettings(_Group):
+    """Library of Congress, JSON API."""
+
+    base_url: str = Field("https://www.loc.gov", description="Address of the API, without a slash at the end")
+    collections: list[str] = Field(
+        ["collections/fsa-owi-color-photographs"],
+        description="Paths of the collections (or `photos`) that `crawled_photos` lists",
+    )
+    korean_war_collections: list[str] = Field(
+        ["photos"], description="Paths that `korean_war_photos` lists; `photos` is searched with the query below"
+    )
+    korean_war_query: str = Field("Korean War", description="Words that `korean_war_photos` searches for")
+    first_year: int = Field(1939, description="First year that the collections cover")
+    last_year: int = Field(1944, description="Last year that the collections cover")
+    page_size: int = Field(100, description="Records a listing page: 25, 50, 100 or 150")
+    requests_per_10s: int = Field(20, gt=0, description="Published limit of listings in 10 seconds")
+    downloads_per_10s: int = Field(40, gt=0, description="Published limit of pictures in 10 seconds")
+
+
+class DownloadSettings(_Group):
+    """Limits that hold for every picture, wherever it comes from."""
+
+    max_bytes: int = Field(80_000_000, gt=0, description="Largest file that is accepted, in bytes")
+    max_pixels: int = Field(120_000_000, gt=0, description="Largest picture that is accepted, in pixels")
+    connect_timeout: float = Field(10, gt=0, description="Seconds to wait for a connection")
+    read_timeout: float = Field(30, gt=0, description="Seconds to wait for the next bytes")
+    total_timeout: float = Field(300, gt=0, description="Seconds that one picture may take in all")
+    attempts: int = Field(4, ge=1, description="Tries of one request before it counts as failed")
+
+
+class NearDuplicateSettings(_Group):
+    """When two photographs count as copies of one (bits of 64 that differ)."""
+
+    phash_distance: int = Field(8, ge=0, le=20, description="Largest distance of perceptual hashes")
+    dhash_distance: int = Field(6, ge=0, le=20, description="Largest distance of difference hashes")
+
+
+class CurationSettings(_Group):
+    """What may be learned from."""
+
+    min_side: int = Field(64, ge=16, description="Shortest side in pixels, after borders are trimmed")
+    min_chroma: float = Field(5.0, ge=0, description="Mean CIELAB chroma below which a picture counts as grey")
+    min_hue_spread: float = Field(
+        12.0, ge=0, description="Spread of the CIELAB hues around their axis (chroma units) below which it is toned"
+    )
+    refuse_words: list[str] = Field(
+        ["colorized", "colourized", "colourised", "colorised", "hand-colored", "hand-coloured", "hand-tinted"],
+        description="Words in a title that mark colours which nobody photographed",
+    )
+
+
+class PairSettings(_Group):
+    """How colour photographs become pairs."""
+
+    size: int = Field(256, ge=32, le=1024, description="Shortest side of a pair in pixels; smaller pictures are kept")
+    decolorizer: str = Field(
+        "lightness",
+        pattern="^(lightness|luma)$",
+        description="`lightness`: the grey of the same CIE L*; `luma`: PIL's mode L, as the paper did",
+    )
+    valid_share: float = Field(0.08, gt=0, lt=0.5, description="Share of the clusters that choose the checkpoint")
+    test_share: float = Field(0.17, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
+
+
+class Settings(BaseSettings):
+    """All settings of the pipeline."""
+
+    model_config = SettingsConfigDict(env_prefix="KWCOLOR_", env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(Path("var"), description="The only folder that is written to")
+    sources: Annotated[list[str], NoDecode] = Field(
+        ["sample"], description="Where colour photographs come from, comma separated: sample, folder:PATH, loc"
+    )
+    korean_war_sources: Annotated[list[str], NoDecode] = Field(
+        ["sample"], description="Where the photographs to colorize come from, in the same form"
+    )
+    contact: str | None = Field(
+        None, description="E-mail or web address of the operator; archives on the network are told it"
+    )
+    preset: str = Field("demo", description="Training preset: demo (two CPU cores) or archive (one GPU)")
+    training: dict[str, Any] = Field({}, description="Fields of the preset to replace, e.g. KWCOLOR_TRAINING__SIZE=96")
+    device: str = Field("auto", description="Where networks run: auto, cpu, cuda, cuda:1, mps")
+    executor: str = Field("in_process", description="How Dagster runs the steps of a run: in_process or multiprocess")
+    mlflow_tracking_uri: str | None = Field(
+        None, description="MLflow server or database; a SQLite file in the home folder where it is not set"
+    )
+    mlflow_ui_url: str = Field("http://127.0.0.1:5000", description="Where people open MLflow; for links")
+    mlflow_experiment: str = Field("kwcolor", description="MLflow experiment that holds the runs")
+    loc: LocSettings = LocSettings()  # type: ignore[call-arg]
+    download: DownloadSettings = DownloadSettings()  # type: ignore[call-arg]
+    near_duplicates: NearDuplicateSettings = NearDuplicateSettings()  # type: ignore[call-arg]
+    curation: CurationSettings = CurationSettings()  # type: ignore[call-arg]
+    pairs: PairSettings = PairSettings()  # type: ignore[call-arg]
+
+    @field_validator("sources", "korean_war_sources", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _local_home(cls, value: Any) -> Any:
+        if "://" in str(value):
+            raise ValueError("has to be a local folder")
+        return Path(value).expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("KWCOLOR_CONFIG", "kwcolor.toml")))
+        return init_settings, env_settings, toml
+
+    @property
+    def paths(self) -> Home:
+        return Home(self.home)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI that is in force."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.paths.mlflow_database}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises SettingsProblem with one sentence that names the setting and what it may be.
+    """
+    config = os.environ.get("KWCOLOR_CONFIG")
+    if config and not Path(config).is_file():
+        raise SettingsProblem(f"KWCOLOR_CONFIG names {config}, which is not a file; unset it or create the file.")
+    try:
+        return Settings(**overrides)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        given = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+        raise SettingsProblem(f"Setting `{field}`{given}: {first['msg']}.") from error
+    except (SettingsError, ValueError) as error:
+        raise SettingsProblem(f"The settings cannot be read: {error}.") from error
