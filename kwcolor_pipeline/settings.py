@@ -54,7 +54,9 @@ class DownloadSettings(_Group):
     """Limits that hold for every picture, wherever it comes from."""
 
     max_bytes: int = Field(80_000_000, gt=0, description="Largest file that is accepted, in bytes")
-    max_pixels: int = Field(120_000_000, gt=0, description="Largest picture that is accepted, in pixels")
+    max_pixels: int = Field(
+        120_000_000, gt=0, le=178_000_000, description="Largest picture that is accepted, in pixels (PIL opens no larger)"
+    )
     connect_timeout: float = Field(10, gt=0, description="Seconds to wait for a connection")
     read_timeout: float = Field(30, gt=0, description="Seconds to wait for the next bytes")
     total_timeout: float = Field(300, gt=0, description="Seconds that one picture may take in all")
@@ -66,15 +68,35 @@ class NearDuplicateSettings(_Group):
 
     phash_distance: int = Field(8, ge=0, le=20, description="Largest distance of perceptual hashes")
     dhash_distance: int = Field(6, ge=0, le=20, description="Largest distance of difference hashes")
+    confirming_distance: int = Field(
+        18, ge=0, le=64, description="Largest distance of the other hash, which has to confirm either of them"
+    )
 
 
 class CurationSettings(_Group):
     """What may be learned from."""
 
     min_side: int = Field(64, ge=16, description="Shortest side in pixels, after borders are trimmed")
-    min_chroma: float = Field(5.0, ge=0, description="Mean CIELAB chroma below which a picture counts as grey")
-    min_hue_spread: float = Field(
-        12.0, ge=0, description="Spread of the CIELAB hues around their axis (chroma units) below which it is toned"
+    min_strong_chroma: float = Field(
+        6.0, ge=0, description="CIELAB chroma that a twentieth of the pixels has to exceed; below it a picture is grey"
+    )
+    toned_spread: float = Field(
+        1.2,
+        ge=0,
+        description="Spread of the CIELAB colours at equal lightness (chroma units) below which a picture is toned",
+    )
+    doubtful_spread: float = Field(
+        3.0, ge=0, description="Spread below which a picture is toned if `toned_share` says so as well"
+    )
+    toned_share: float = Field(
+        0.2, ge=0, le=1, description="Spread as a share of the picture's chroma below which a doubtful picture is toned"
+    )
+    max_spread: float = Field(40.0, gt=0, description="Spread that no photograph has: colour charts, rainbows")
+    max_even_share: float = Field(
+        0.2, ge=0, le=1, description="Share of exactly even, not dark pixels above which it is a drawing, logo or page"
+    )
+    max_transparent_share: float = Field(
+        0.25, ge=0, le=1, description="Share of transparent pixels above which it is a drawing or a logo"
     )
     refuse_words: list[str] = Field(
         ["colorized", "colourized", "colourised", "colorised", "hand-colored", "hand-coloured", "hand-tinted"],

@@ -1,0 +1,1 @@
+"""Colorizing whole photographs: the engine, picture files in and out, provenance."""

@@ -1,0 +1,1 @@
+"""Collecting photographs: sources that list them, the fetcher, the judging of bytes, the crawl of a year."""

@@ -1,0 +1,46 @@
+"""Asset: the Korean War photographs in colour."""
+
+import dagster as dg
+
+from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
+from kwcolor_pipeline.orchestration.metadata import picture
+from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.settings import Settings
+
+CODE_VERSION = "1"
+
+
+@dg.asset(
+    deps=["evaluation_report", "korean_war_photos"],
+    group_name="results",
+    kinds={"python"},
+    owners=["team:kwcolor"],
+    code_version=str(CODE_VERSION),
+    automation_condition=ON_NEW_CONTENT_OR_TARGET,
+)
+def colorized_gallery(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
+) -> dg.MaterializeResult:
+    """Every target photograph at full size with its own luminance and the champion's colours, marked as colorized.
+
+    Without a champion the newest version is used, and the page says so.
+    """
+    from kwcolor_pipeline.evaluation.target_gallery import gallery_sheet, make_gallery
+    from kwcolor_pipeline.tracking.chosen_model import chosen_model
+
+    model = chosen_model(mlflow.open(), settings)
+    gallery = make_gallery(settings, model.folder, model.name)
+    for sentence in gallery.result.summary["problems"]:
+        context.log.warning(sentence)
+    sheet = gallery_sheet(gallery)
+    return dg.MaterializeResult(
+        metadata={
+            "photographs": gallery.result.summary["photographs"],
+            "problems": dg.MetadataValue.json(gallery.result.summary["problems"]),
+            "model": model.name,
+            "gallery": dg.MetadataValue.path(str(gallery.index)),
+            "reused": gallery.reused,
+            **({"thumbnails": picture(sheet, "colorized photographs")} if sheet else {}),
+        },
+        data_version=dg.DataVersion(gallery.result.data_version),
+    )

@@ -1,0 +1,37 @@
+"""Asset: near-duplicates over all years, one representative for each cluster."""
+
+import dagster as dg
+
+from kwcolor_pipeline.orchestration.automation import ON_ANY_YEAR
+from kwcolor_pipeline.photos.near_duplicates import CODE_VERSION, deduplicate
+from kwcolor_pipeline.settings import Settings
+
+
+@dg.asset(
+    deps=["crawled_photos"],
+    group_name="photographs",
+    kinds={"python", "parquet"},
+    owners=["team:kwcolor"],
+    code_version=str(CODE_VERSION),
+    automation_condition=ON_ANY_YEAR,
+)
+def deduplicated_photos(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    """Clusters of near-duplicates over all years that exist.
+
+    Perceptual hashes of the trimmed picture and its mirror find copies in other sizes, qualities and
+    tones. The best copy represents its cluster and inherits titles, dates and credits from the others.
+    Only photographs that were never hashed are hashed.
+    """
+    found = deduplicate(settings)
+    if found.reused:
+        context.log.info("The photographs are the same as last time; the clusters stand.")
+    return dg.MaterializeResult(
+        metadata={
+            **{name: value for name, value in found.result.summary.items() if isinstance(value, int)},
+            "reused": found.reused,
+            "table": dg.MetadataValue.path(str(found.table)),
+        },
+        data_version=dg.DataVersion(found.result.data_version),
+    )

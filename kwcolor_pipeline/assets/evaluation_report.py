@@ -1,0 +1,83 @@
+"""Asset: the report on the test split; it moves the alias `champion`, or not."""
+
+import dagster as dg
+
+from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
+from kwcolor_pipeline.orchestration.metadata import table
+from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG, Tracking, Version
+
+CODE_VERSION = "1"
+
+
+@dg.asset(
+    deps=["grayscale_pairs", "pretrained_generator", "gan_model"],
+    group_name="results",
+    kinds={"python", "mlflow"},
+    owners=["team:kwcolor"],
+    code_version=str(CODE_VERSION),
+    automation_condition=ON_NEW_CONTENT_OR_TARGET,
+)
+def evaluation_report(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
+) -> dg.MaterializeResult:
+    """Grey copy, generator alone, GAN model, champion and truth side by side on photographs that never trained.
+
+    Metrics with 95 % bootstrap intervals, as an HTML page, as JSON and in MLflow. The new version
+    becomes champion when it is surely better than the old one, and never when it is worse than grey.
+    """
+    from kwcolor_pipeline.evaluation.comparison import GAN, compare
+    from kwcolor_pipeline.training.stages import latest
+
+    tracking = mlflow.open()
+    version = tracking.version_of(latest(settings.paths, "gan_model").bundle.weights_sha256)
+    if version is None:
+        raise dg.Failure("The GAN model is not registered; materialize gan_model again.", allow_retries=False)
+    champion = tracking.champion()
+    comparison = compare(settings, _rival(settings, tracking, champion), f"version {version.number}")
+    evaluation, verdict = comparison.evaluation, comparison.verdict
+    rows = [
+        {"": row.colorizer, **{name: value.value for name, value in row.metrics.items()}} for row in evaluation.table
+    ]
+    numbers = {
+        f"{row.colorizer}/{name}".replace(" ", "_").replace(",", ""): value.value
+        for row in evaluation.table
+        for name, value in row.metrics.items()
+    }
+    if not comparison.reused:
+        with mlflow.run_for(context, {"model_version": version.number, "preset": settings.preset}) as (_, run):
+            run.log_metrics(numbers)
+            run.log_artifact(comparison.report)
+            run.log_artifact(comparison.metrics_file)
+        own = next(row for row in evaluation.table if row.colorizer == GAN)
+        tracking.log_version_metrics(version, {f"test_{name}": value.value for name, value in own.metrics.items()})
+    # A report that was there before may have been killed before it could promote; a champion that
+    # somebody chose by hand since then stays.
+    if verdict.promote and (champion is None or champion.tags[WEIGHTS_TAG] == comparison.rival_weights):
+        tracking.promote(version, {"kwcolor.promoted": verdict.reason})
+    context.log.info(verdict.reason)
+    return dg.MaterializeResult(
+        metadata={
+            "summary": comparison.result.summary["summary"],
+            "verdict": verdict.reason,
+            "metrics": table(rows),
+            "report": dg.MetadataValue.path(str(comparison.report)),
+            "metrics_json": dg.MetadataValue.path(str(comparison.metrics_file)),
+            "model_version": version.number,
+            "test_photographs": len(evaluation.rows_of(GAN)),
+            "reused": comparison.reused,
+            **{f"{GAN.replace(' ', '_')}/{key.split('/')[1]}": value for key, value in numbers.items() if GAN.replace(" ", "_") in key},
+        },
+        data_version=dg.DataVersion(comparison.result.data_version),
+    )
+
+
+def _rival(settings: Settings, tracking: Tracking, champion: Version | None):  # type: ignore[no-untyped-def]
+    """The champion as the comparison takes it; None where there is none."""
+    from kwcolor_pipeline.evaluation.comparison import Rival
+
+    if champion is None:
+        return None
+    folder = tracking.download(champion, settings.paths.models / "downloaded" / str(champion.number))
+    return Rival(champion.number, champion.tags[WEIGHTS_TAG], folder)

@@ -1,0 +1,52 @@
+"""Asset: pairs of a grey and a colour picture, in shards, split into train, valid and test."""
+
+from itertools import islice
+
+import dagster as dg
+from PIL import Image
+
+from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
+from kwcolor_pipeline.orchestration.metadata import count_table, picture
+from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
+from kwcolor_pipeline.photos.sheets import contact_sheet
+from kwcolor_pipeline.settings import Settings
+
+
+@dg.asset(
+    deps=["curated_photos"],
+    group_name="photographs",
+    kinds={"python"},
+    owners=["team:kwcolor"],
+    code_version=str(CODE_VERSION),
+    automation_condition=ON_NEW_CONTENT,
+)
+def grayscale_pairs(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    """What the networks see: grey picture in, colour picture out, in tar shards that any tool opens.
+
+    Splits are drawn by cluster, and a photograph that was once in the test split never trains.
+    """
+    pairs = make_pairs(settings)
+    if pairs.reused:
+        context.log.info("The curated photographs are the same as last time; the shards stand.")
+    summary = pairs.result.summary
+    return dg.MaterializeResult(
+        metadata={
+            "pairs": sum(summary["splits"].values()),
+            "splits": count_table(summary["splits"], "split", "pairs"),
+            "shards": summary["shards"],
+            "shards_written": 0 if pairs.reused else summary["shards_written"],
+            "reused": pairs.reused,
+            "index": dg.MetadataValue.path(str(pairs.index)),
+            "preview": picture(_sheet(settings), "pairs of grey and colour"),
+        },
+        data_version=dg.DataVersion(pairs.result.data_version),
+    )
+
+
+def _sheet(settings: Settings) -> bytes:
+    """Some training pairs, grey beside colour."""
+    pairs = islice(read_pairs(settings.paths, "train"), 9)
+    cells = [Image.fromarray(pixels) for pair in pairs for pixels in (pair.gray, pair.color)]
+    return contact_sheet(cells, columns=6, cell=96)

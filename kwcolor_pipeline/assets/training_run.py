@@ -1,0 +1,105 @@
+"""What the three training assets share: the launchpad's knobs, epochs in logs and MLflow, metadata."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Optional
+
+import dagster as dg
+import pydantic
+
+from kwcolor_pipeline.orchestration.metadata import curve, file_picture, table
+from kwcolor_pipeline.orchestration.resources import MLflow, link
+from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun
+from kwcolor_pipeline.training.presets import PRESETS, Preset, load_preset
+
+#: Config class with the preset's name and, for each of its fields, an optional replacement.
+TrainingConfig: type[dg.Config] = pydantic.create_model(
+    "TrainingConfig",
+    __base__=dg.Config,
+    preset=(
+        Optional[str],  # noqa: UP045 - Dagster reads this form
+        pydantic.Field(None, description=f"One of {', '.join(PRESETS)}; empty for the one in the settings"),
+    ),
+    **{
+        name: (
+            Optional[float if field.annotation is float else int if field.annotation is int else str],  # noqa: UP045
+            pydantic.Field(None, description=f"{field.description}; empty for the preset's own"),
+        )
+        for name, field in Preset.model_fields.items()
+        if field.annotation in (int, float, str) and name != "name"
+    },
+)
+
+
+def chosen_preset(config: dg.Config, settings: Settings) -> Preset:
+    """The preset of the launchpad, else of the settings, with both their replacements."""
+    asked = config.model_dump()
+    name = asked.pop("preset") or settings.preset
+    return load_preset(name, settings.training | {key: value for key, value in asked.items() if value is not None})
+
+
+OnEpoch = Callable[[dict[str, float]], None]
+
+
+@contextlib.contextmanager
+def reported_training(
+    context: dg.AssetExecutionContext, mlflow: MLflow, params: Mapping[str, Any]
+) -> Iterator[tuple[TrackedRun, OnEpoch]]:
+    """An MLflow run, and a callback that reports every epoch to it, to the log and to the asset's page."""
+    with mlflow.run_for(context, params) as (_, run):
+
+        def on_epoch(record: dict[str, float]) -> None:
+            epoch = int(record["epoch"])
+            numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+            context.log.info(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+            run.log_metrics(numbers, step=epoch)
+            context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata={"epoch": epoch, **numbers}))
+
+        yield run, on_epoch
+
+
+#: Columns of the epoch table besides the epoch itself; a stage has some of them.
+_SHOWN = ("train_loss", "valid_loss", "accuracy", "valid_chroma_error", "score", "images_per_second", "seconds")
+
+
+def training_metadata(trained: Any, preset: Preset) -> dict[str, Any]:
+    """Curves, the last epochs as a table, the preview, paths. ``trained``: training.stages.Trained."""
+    history = trained.history
+    curves = [key for key in ("accuracy", "valid_chroma_error") if key in history[0]]
+    shown = ["epoch", *(key for key in _SHOWN if key in history[0])]
+    return {
+        "reused": trained.reused,
+        "preset": preset.name,
+        "epochs": len(history),
+        "best_epoch": trained.result.summary["best_epoch"],
+        "loss_curves": curve(history, ["train_loss", *curves]),
+        "epoch_table": table([{key: record[key] for key in shown} for record in history[-12:]]),
+        "bundle": dg.MetadataValue.path(str(trained.bundle.folder)),
+        **file_picture(trained.bundle.folder / "preview.webp", "grey, colorized, original"),
+    }
+
+
+def train_or_reuse(
+    context: dg.AssetExecutionContext,
+    mlflow: MLflow,
+    request: Any,
+    train: Callable[[OnEpoch], Any],
+) -> tuple[Any, dict[str, Any]]:
+    """The request's finished training, made now under an MLflow run unless it exists; and metadata about it.
+
+    ``request`` is a training.stages.Request, the result a training.stages.Trained.
+    """
+    from kwcolor_pipeline.training.stages import existing
+
+    trained = existing(request)
+    if trained is not None:
+        context.log.info("The pairs, the preset and the code are the same as last time; the weights stand.")
+        return trained, training_metadata(trained, request.preset)
+    with reported_training(context, mlflow, request.preset.model_dump()) as (run, on_epoch):
+        run.set_tags({"kwcolor.pairs": request.asked["pairs"]})
+        trained = train(on_epoch)
+        for file in sorted(trained.bundle.folder.glob("*.*")):
+            if file.suffix in (".json", ".md", ".webp"):
+                run.log_artifact(file)
+    return trained, training_metadata(trained, request.preset) | link(run)

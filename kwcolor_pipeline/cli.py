@@ -1,0 +1,195 @@
+"""The command `kwcolor`. Thin: every command reads the settings, calls the library and says what happened.
+
+Exit codes: 0 done, 1 done with failures that are listed, 2 could not start and why.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kwcolor_pipeline.settings import Settings, SettingsProblem, load_settings
+
+app = typer.Typer(
+    help="Learn colour from dated colour photographs and colorize the Korean War.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+
+def main() -> None:
+    """The entry point: problems that the operator can solve become one sentence and exit code 2."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    try:
+        app()
+    except SettingsProblem as problem:
+        _err.print(f"[red]Could not start:[/] {problem}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def _finish(problems: list[str], could_not_start: bool = False) -> None:
+    for problem in problems:
+        _err.print(f"[red]·[/] {problem}", soft_wrap=True, highlight=False)
+    if problems:
+        raise typer.Exit(2 if could_not_start else 1)
+
+
+@app.command()
+def run(
+    years: Annotated[str | None, typer.Option(help="Years to crawl, e.g. 1939,1941; all that sources have.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Training preset: demo or archive.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this asset; can be given several times, or with commas.")
+    ] = None,
+) -> None:
+    """Crawl what may have changed, then compute what follows from it, and nothing else."""
+    settings = load_settings(**({"preset": preset} if preset else {}))
+    from kwcolor_pipeline.training.presets import load_preset
+
+    load_preset(settings.preset, settings.training)
+    from kwcolor_pipeline.definitions import build_definitions
+    from kwcolor_pipeline.evaluation.comparison import report_folder
+    from kwcolor_pipeline.evaluation.target_gallery import gallery_folder
+    from kwcolor_pipeline.orchestration import incremental
+    from kwcolor_pipeline.orchestration.instance import open_instance
+    from kwcolor_pipeline.orchestration.resources import MLflow
+
+    chosen = [name.strip() for entry in select for name in entry.split(",")] if select else incremental.ASSET_NAMES
+    with open_instance(settings) as instance:
+        outcome = incremental.run(
+            settings,
+            build_definitions(settings),
+            instance,
+            MLflow(settings),
+            years=[year.strip() for year in years.split(",")] if years else None,
+            select=chosen,
+            announce=lambda label: _out.print(f"[bold]→[/] {label}", highlight=False),
+        )
+    done = f"materialized {len(outcome.materialized)}" if outcome.materialized else "everything was up to date"
+    _out.print(f"[green]Done:[/] {done}.", highlight=False)
+    for name, page in (
+        ("report", report_folder(settings.paths) / "report.html"),
+        ("gallery", gallery_folder(settings.paths) / "index.html"),
+    ):
+        if page.exists():
+            _out.print(f"  {name}: {page}", soft_wrap=True, highlight=False)
+    _out.print("  the asset graph and the model versions: kwcolor ui (or make ui)", highlight=False)
+    _finish(outcome.problems, outcome.could_not_start)
+
+
+@app.command()
+def ui(
+    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's page.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
+) -> None:
+    """Open Dagster's and MLflow's pages; Ctrl-C stops both."""
+    from kwcolor_pipeline.servers import serve
+
+    raise typer.Exit(serve(load_settings(), dagster_port=dagster_port, mlflow_port=mlflow_port))
+
+
+@app.command()
+def colorize(
+    photographs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Picture files or folders of them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
+    model: Annotated[
+        str, typer.Option(help="`champion`, a version (`models:/kwcolor/3`), or a model bundle's folder.")
+    ] = "champion",
+    format: Annotated[str, typer.Option(help="Format of the results: jpg, png, tif or webp.")] = "jpg",
+) -> None:
+    """Colorize photographs at full size. Results keep their file's name, are marked, and never replace an original."""
+    from kwcolor_pipeline.colorize.batch import colorize_files
+
+    settings = load_settings()
+    bundle, name = _model(settings, model)
+    report = colorize_files(settings, photographs, output, bundle, name, format)
+    _out.print(f"[green]Done:[/] {len(report.written)} colorized into {output}.", soft_wrap=True, highlight=False)
+    _finish(report.problems)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="`champion`, a version (`models:/kwcolor/3`), or a bundle's folder.")],
+    photos: Annotated[Path, typer.Option(help="Folder of colour photographs.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here as well.")] = None,
+) -> None:
+    """Measure a model on any folder of colour photographs, beside the grey copy and the truth."""
+    from kwcolor_pipeline.evaluation.folder import evaluate_folder
+    from kwcolor_pipeline.home import write_json
+
+    settings = load_settings()
+    bundle, name = _model(settings, model)
+    evaluation, problems = evaluate_folder(settings, bundle, name, photos)
+    metrics = list(evaluation.table[-1].metrics)
+    table = Table("", *metrics)
+    for row in evaluation.table:
+        numbers = (f"{row.metrics[metric].value:.3g}" if metric in row.metrics else "" for metric in metrics)
+        table.add_row(row.colorizer, *numbers)
+    _out.print(table)
+    if json_file is not None:
+        write_json(json_file, evaluation.to_json())
+    _finish(problems)
+
+
+@app.command()
+def versions() -> None:
+    """List the registered model versions with their aliases and test metrics."""
+    from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
+
+    tracking = open_tracking(load_settings())
+    tracking.prepare()
+    found = tracking.versions()
+    metrics = sorted({name for version in found for name in version.metrics if name.startswith("test_")})
+    table = Table("version", "aliases", "created", *(name.removeprefix("test_") for name in metrics))
+    for version in found:
+        numbers = (f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in metrics)
+        table.add_row(str(version.number), ", ".join(version.aliases), f"{version.created:%Y-%m-%d %H:%M}", *numbers)
+    _out.print(table)
+
+
+@app.command()
+def doctor(
+    online: Annotated[bool, typer.Option(help="Also ask the sources on the network whether they answer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what works on this machine, and what to do about what does not."""
+    from kwcolor_pipeline.doctor import diagnose
+
+    findings = diagnose(load_settings(), online=online)
+    if as_json:
+        _out.print_json(json.dumps([vars(finding) for finding in findings]))
+    else:
+        marks: dict[Any, str] = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
+        table = Table("", "what", "says", show_lines=False)
+        for finding in findings:
+            remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
+            table.add_row(marks[finding.ok], finding.name, f"{finding.says}{remedy}")
+        _out.print(table)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
+    """Folder and name of the model that an option names."""
+    if Path(wanted).is_dir():
+        return Path(wanted), Path(wanted).resolve().name
+    from kwcolor_pipeline.tracking.chosen_model import model_by_name
+    from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
+
+    if wanted != "champion" and not wanted.startswith("models:/"):
+        raise SettingsProblem(f"`{wanted}` is no model: give `champion`, `models:/kwcolor/NUMBER` or a bundle's folder.")
+    tracking = open_tracking(settings)
+    tracking.prepare()
+    chosen = model_by_name(wanted, tracking, settings)
+    return chosen.folder, chosen.name

@@ -1,0 +1,306 @@
+"""Fetching from the network: icrawler's feeder, parser, downloader, storage, queue and crawler.
+
+Belongs here: what icrawler's classes are given to do, and where they are corrected. icrawler 0.6.10
+loses photographs silently: its queue marks an item as seen before there is room for it, its downloader
+leaves when it has been idle for five seconds, an exception ends a thread unnoticed. Here every task
+ends in the intake, and listing pages that cannot be read raise ListingFailed at the end.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from icrawler import Crawler, Downloader, Feeder, Parser
+from icrawler.storage import BaseStorage
+from icrawler.utils import CachedQueue, ProxyPool, Session, Signal, ThreadPool
+
+from kwcolor_pipeline import __version__
+from kwcolor_pipeline.crawling.intake import Intake
+from kwcolor_pipeline.crawling.requesting import (
+    RateLimiter,
+    Requester,
+    RequestFailed,
+    RequestRefused,
+    Stopped,
+    pause_after,
+)
+from kwcolor_pipeline.crawling.sources.base import Candidate, ListingPage, ListingProblem, PagedSource
+from kwcolor_pipeline.photos.manifest import ManifestRow
+from kwcolor_pipeline.settings import Settings
+
+_DOWNLOADER_THREADS = 4
+#: Seconds between looks at whether work has arrived or has ended.
+_POLL = 0.05
+
+
+class ListingFailed(Exception):
+    """Some listing pages could not be read, so photographs may be missing; one sentence for each."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(" ".join(sentences))
+        self.sentences = sentences
+
+
+class LosslessQueue(CachedQueue):
+    """A queue that takes each item once, and remembers only items that it had room for."""
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._seen: set[str] = set()
+        self._seen_lock = threading.Lock()
+
+    def put(
+        self,
+        item: Any,
+        block: bool = True,
+        timeout: float | None = None,
+        dup_callback: Callable[[Any], None] | None = None,
+    ) -> None:
+        name = item["file_url"] + "\n" + item["candidate"].source_id if isinstance(item, dict) else item
+        with self._seen_lock:
+            is_new = name not in self._seen
+            self._seen.add(name)
+        if not is_new:
+            if dup_callback:
+                dup_callback(item)
+            return
+        try:
+            queue.Queue.put(self, item, block, timeout)
+        except queue.Full:
+            with self._seen_lock:
+                self._seen.discard(name)
+            raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the three thread pools share in one crawl."""
+
+    source: PagedSource
+    key: str
+    requester: Requester
+    pages: RateLimiter
+    pictures: RateLimiter
+    intake: Intake
+    attempts: int
+    stop: threading.Event
+
+
+class _Accountable(ThreadPool):
+    """A thread pool that keeps the error which ended a thread, and then stops the crawl."""
+
+    plan: _Plan
+    signal: Signal
+    fatal: BaseException | None = None
+
+    def worker_exec(self, *_args: Any, **_kwargs: Any) -> None:
+        try:
+            self.work()
+        except Stopped:
+            self.logger.debug("thread stopped")
+        except BaseException as error:  # noqa: BLE001 - the crawl raises it in the main thread
+            self.fatal = error
+            self.signal.set(reach_max_num=True)
+
+    def work(self) -> None:
+        """What one thread does."""
+        raise NotImplementedError
+
+    def next_item(self, ended: str) -> Any:
+        """The next item of the queue; None when it is empty and the signal ``ended`` was set before.
+
+        The order matters: what came in before the signal is still seen.
+        """
+        while not self.signal.get("reach_max_num"):
+            is_last_look = self.signal.get(ended)
+            try:
+                return self.in_queue.get(timeout=_POLL)
+            except queue.Empty:
+                if is_last_look:
+                    return None
+        return None
+
+
+class PageFeeder(_Accountable, Feeder):
+    """Feeds the pages that a listing starts with."""
+
+    def work(self) -> None:
+        for page in self.plan.source.first_pages(self.plan.key):
+            self.output(page)
+
+
+class PageParser(_Accountable, Parser):
+    """Reads listing pages, passes their photographs on and follows them to further pages."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.failures: list[str] = []
+
+    def work(self) -> None:
+        while (url := self.next_item("feeder_exited")) is not None:
+            try:
+                page = self._page(url)
+            except (RequestRefused, RequestFailed, ListingProblem) as problem:
+                source, key = self.plan.source.name, self.plan.key
+                self.failures.append(f"{source} {key}: the listing {url} could not be read ({problem}).")
+                continue
+            for further in page.next_pages:
+                self.input(further)
+            for candidate in page.candidates:
+                if self.plan.intake.wants(candidate):
+                    self._pass_on(candidate)
+
+    def _page(self, url: str) -> ListingPage:
+        """The page; an answer that is no listing is asked for again: archives show error pages with status 200."""
+        plan, attempt = self.plan, 1
+        while True:
+            answer = plan.requester.get(url, plan.pages, {200} | plan.source.listing_statuses)
+            try:
+                return plan.source.read_page(plan.key, url, answer.status, answer.body)
+            except ListingProblem:
+                if attempt >= plan.attempts:
+                    raise
+            plan.stop.wait(pause_after(attempt))
+            attempt += 1
+
+    def _pass_on(self, candidate: Candidate) -> None:
+        task = {"file_url": candidate.file_url, "candidate": candidate}
+        while not self.signal.get("reach_max_num"):
+            with contextlib.suppress(queue.Full):
+                self.output(task, timeout=_POLL)
+                return
+
+
+class PictureDownloader(_Accountable, Downloader):
+    """Fetches pictures; every task ends as stored, rejected or failed."""
+
+    def work(self) -> None:
+        while (task := self.next_item("parser_exited")) is not None:
+            self._finish(task["candidate"])
+
+    def _finish(self, candidate: Candidate) -> None:
+        plan = self.plan
+        try:
+            answer = plan.requester.get(candidate.file_url, plan.pictures, {200})
+            plan.intake.count_download(len(answer.body))
+            self.storage.write(candidate, answer)
+        except Stopped:
+            raise
+        except RequestRefused as refused:
+            plan.intake.reject(candidate, str(refused))
+        except RequestFailed as failed:
+            plan.intake.fail(candidate, str(failed))
+        except Exception as error:  # noqa: BLE001 - one photograph's trouble, recorded as its outcome
+            plan.intake.fail(candidate, f"error: {type(error).__name__}: {error}")
+
+
+class IntakeStorage(BaseStorage):
+    """Where downloaded pictures go: the intake, which judges and stores them by their content."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    def write(self, candidate: Candidate, answer: Any) -> ManifestRow:
+        return self._intake.take(candidate, answer.body, etag=answer.etag, last_modified=answer.last_modified)
+
+    def exists(self, candidate: Candidate) -> bool:  # noqa: ARG002 - the intake has decided it before
+        return False
+
+    def max_file_idx(self) -> int:
+        return 0
+
+
+class PlainSession(Session):
+    """A session that reads no proxies or passwords from the environment and follows no redirects itself.
+
+    Without the override requests reads a redirect's whole body, however long, even when told not to follow.
+    """
+
+    def __init__(self, proxy_pool: ProxyPool, headers: dict[str, str]) -> None:
+        super().__init__(proxy_pool)
+        self.trust_env = False
+        self.headers = requests.structures.CaseInsensitiveDict(headers)
+
+    def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[Any]:
+        return iter(())
+
+
+class ListingCrawler(Crawler):
+    """One crawl of one source; made anew for each."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._contact = settings.contact
+        self._stop = threading.Event()
+        super().__init__(
+            PageFeeder,
+            PageParser,
+            PictureDownloader,
+            downloader_threads=_DOWNLOADER_THREADS,
+            storage=IntakeStorage(intake),
+        )
+        self.feeder.out_queue = self.parser.in_queue = LosslessQueue(0)
+        self.parser.out_queue = self.downloader.in_queue = LosslessQueue(5 * _DOWNLOADER_THREADS)
+        self._intake = intake
+        self._limits = settings.download
+
+    def set_logger(self, log_level: int = logging.INFO) -> None:  # noqa: ARG002 - logging is the program's affair
+        self.logger = logging.getLogger(__name__)
+
+    def set_proxy_pool(self, pool: ProxyPool | None = None) -> None:
+        self.proxy_pool = pool or ProxyPool()
+
+    def set_session(self, headers: dict[str, str] | None = None) -> None:
+        self.session = PlainSession(self.proxy_pool, headers or identification(self._contact))
+
+    def crawl_listing(self, source: PagedSource, key: str) -> None:
+        """Crawl partition ``key`` of ``source``.
+
+        Raises ListingFailed when listing pages could not be read; all that was listed is crawled then.
+        """
+        plan = _Plan(
+            source=source,
+            key=key,
+            requester=Requester(self.session, self._limits, self._stop),
+            pages=RateLimiter(source.pages_per_10s, self._stop),
+            pictures=RateLimiter(source.pictures_per_10s, self._stop),
+            intake=self._intake,
+            attempts=self._limits.attempts,
+            stop=self._stop,
+        )
+        pools = (self.feeder, self.parser, self.downloader)
+        try:
+            for pool in pools:
+                pool.plan = plan
+                pool.start()
+            self._run()
+        finally:
+            self._stop.set()
+            self.signal.set(reach_max_num=True)
+            self.session.close()
+        for pool in pools:
+            if pool.fatal:
+                raise pool.fatal
+        if self.parser.failures:
+            raise ListingFailed(self.parser.failures)
+
+    def _run(self) -> None:
+        """Tell each pool when the one before it has ended, until all have."""
+        while self.downloader.is_alive():
+            self.signal.set(feeder_exited=not self.feeder.is_alive(), parser_exited=not self.parser.is_alive())
+            time.sleep(_POLL)
+
+
+def identification(contact: str | None) -> dict[str, str]:
+    """The headers of every request: who asks, and how to reach them."""
+    return {
+        "User-Agent": f"kwcolor_pipeline/{__version__} ({contact})",
+        "Accept": "*/*",
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "keep-alive",
+    }

@@ -1,0 +1,64 @@
+"""Where everything meets: assets, checks, jobs, schedules, automation, resources.
+
+``defs`` is what Dagster loads; ``build_definitions`` builds the same over other settings.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from kwcolor_pipeline.assets.colorized_gallery import colorized_gallery
+from kwcolor_pipeline.assets.crawled_photos import crawled_photos
+from kwcolor_pipeline.assets.critic import critic
+from kwcolor_pipeline.assets.curated_photos import curated_photos
+from kwcolor_pipeline.assets.deduplicated_photos import deduplicated_photos
+from kwcolor_pipeline.assets.evaluation_report import evaluation_report
+from kwcolor_pipeline.assets.gan_model import gan_model
+from kwcolor_pipeline.assets.grayscale_pairs import grayscale_pairs
+from kwcolor_pipeline.assets.korean_war_photos import korean_war_photos
+from kwcolor_pipeline.assets.pretrained_generator import pretrained_generator
+from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.orchestration.automation import FOLLOW_THE_DATA
+from kwcolor_pipeline.orchestration.checks import CHECKS
+from kwcolor_pipeline.orchestration.executors import executor_for
+from kwcolor_pipeline.orchestration.jobs import JOBS
+from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
+from kwcolor_pipeline.orchestration.resources import default_resources
+from kwcolor_pipeline.orchestration.schedules import weekly_schedule
+from kwcolor_pipeline.settings import Settings, load_settings
+
+#: In the order in which data flows.
+ASSETS = [
+    crawled_photos,
+    korean_war_photos,
+    deduplicated_photos,
+    curated_photos,
+    grayscale_pairs,
+    pretrained_generator,
+    critic,
+    gan_model,
+    evaluation_report,
+    colorized_gallery,
+]
+
+
+def build_definitions(settings: Settings, **resources: Any) -> dg.Definitions:
+    """The whole graph over ``settings``; keyword arguments replace resources (`settings`, `mlflow`)."""
+
+    def covered() -> set[str]:
+        partitions = CRAWLED_YEARS.get_partition_keys()
+        sources = open_sources(settings.sources, settings, target=False)
+        return {key for source in sources for key in source.covers(partitions)}
+
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        schedules=[weekly_schedule(covered)],
+        sensors=[FOLLOW_THE_DATA],
+        resources=default_resources(settings) | resources,
+        executor=executor_for(settings.executor),
+    )
+
+
+defs = build_definitions(load_settings())

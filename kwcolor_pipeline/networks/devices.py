@@ -1,0 +1,28 @@
+"""Which device networks run on."""
+
+import torch
+
+from kwcolor_pipeline.settings import SettingsProblem
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `auto` takes the fastest there is.
+
+    Raises SettingsProblem when the device is unknown or not on this machine.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise SettingsProblem(f"`{wanted}` is not a device; use auto, cpu, cuda, cuda:1 or mps.") from error
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise SettingsProblem(f"This machine has no device `{wanted}`; set KWCOLOR_DEVICE=auto.")
+    return device

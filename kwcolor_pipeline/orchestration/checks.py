@@ -1,0 +1,86 @@
+"""Asset checks: what has to hold of an asset before anything is built on it.
+
+The checks of partitioned assets come with their materialization (one result per year); the
+others are assets checks of their own. https://docs.dagster.io/guides/test/asset-checks
+"""
+
+import dagster as dg
+
+from kwcolor_pipeline.settings import Settings
+
+STORED_SOME = "listed_photographs_were_stored"
+
+
+def stored_some_spec(asset: str) -> dg.AssetCheckSpec:
+    """Blocking: a year whose sources listed photographs stored some of them."""
+    return dg.AssetCheckSpec(
+        STORED_SOME,
+        asset=asset,
+        blocking=True,
+        description="If the sources listed photographs for this year, at least one of them was stored.",
+    )
+
+
+def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -> dg.AssetCheckResult:
+    """The result of that check for one year."""
+    return dg.AssetCheckResult(
+        check_name=STORED_SOME,
+        asset_key=asset,
+        passed=stored > 0 or listed == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"listed": listed, "stored": stored, "reasons": reasons},
+    )
+
+
+@dg.asset_check(
+    asset="grayscale_pairs",
+    blocking=True,
+    description="Every pair decodes, grey and colour have one size and agree, no cluster is in two splits.",
+)
+def pairs_are_readable_and_aligned(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Reads every shard once."""
+    from kwcolor_pipeline.photos.pairs import check_pairs
+
+    problems = check_pairs(settings.paths)
+    return dg.AssetCheckResult(
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"problems": len(problems), "first_problems": dg.MetadataValue.json(problems[:20])},
+    )
+
+
+def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset, name="weights_are_finite", blocking=True, description="No weight is infinite or not a number."
+    )
+    def check(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        from kwcolor_pipeline.networks.bundle import nonfinite_tensors
+        from kwcolor_pipeline.training.stages import latest
+
+        broken = nonfinite_tensors(latest(settings.paths, asset).bundle)
+        return dg.AssetCheckResult(
+            passed=not broken, severity=dg.AssetCheckSeverity.ERROR, metadata={"broken_tensors": broken}
+        )
+
+    return check
+
+
+@dg.asset_check(
+    asset="evaluation_report",
+    description="The model is better than leaving the photographs grey. Losing warns, and keeps it from promotion.",
+)
+def better_than_grey(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Reads the verdict of the latest report."""
+    from kwcolor_pipeline.evaluation.comparison import latest_comparison
+
+    verdict = latest_comparison(settings).verdict
+    return dg.AssetCheckResult(
+        passed=verdict.beats_grey, severity=dg.AssetCheckSeverity.WARN, metadata={"verdict": verdict.reason}
+    )
+
+
+CHECKS = [
+    pairs_are_readable_and_aligned,
+    *(_weights_are_finite(asset) for asset in ("pretrained_generator", "critic", "gan_model")),
+    better_than_grey,
+]

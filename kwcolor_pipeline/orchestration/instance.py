@@ -1,0 +1,34 @@
+"""The Dagster instance of the home folder.
+
+https://docs.dagster.io/deployment/dagster-instance
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+
+import dagster as dg
+import sqlalchemy.exc
+
+from kwcolor_pipeline.servers import prepare_dagster_home
+from kwcolor_pipeline.settings import Settings, SettingsProblem
+
+
+@contextlib.contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance whose `DAGSTER_HOME` is below the home folder, the one that `kwcolor ui` shows.
+
+    Raises SettingsProblem when its database is damaged.
+    """
+    prepare_dagster_home(settings)
+    os.environ["DAGSTER_HOME"] = str(settings.paths.dagster)
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            yield instance
+    except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
+        raise SettingsProblem(
+            f"Dagster's database in {settings.paths.dagster} cannot be used ({error.__class__.__name__}); move the "
+            "folder away to start with an empty history. Photographs and models are not in it."
+        ) from error

@@ -1,0 +1,23 @@
+"""Jobs: one year, everything after the crawl, all.
+
+https://docs.dagster.io/guides/build/jobs
+"""
+
+import dagster as dg
+
+ONE_YEAR = dg.define_asset_job(
+    "one_year",
+    selection=dg.AssetSelection.assets("crawled_photos"),
+    description="Crawl one year from every source; pick the year as the partition.",
+)
+ONE_KOREAN_WAR_YEAR = dg.define_asset_job(
+    "one_korean_war_year",
+    selection=dg.AssetSelection.assets("korean_war_photos"),
+    description="Crawl one year of the photographs that are to be colorized.",
+)
+AFTER_THE_CRAWL = dg.define_asset_job(
+    "after_the_crawl",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("crawled_photos", "korean_war_photos"),
+    description="From deduplication to report and gallery, over all years that exist.",
+)
+JOBS = [ONE_YEAR, ONE_KOREAN_WAR_YEAR, AFTER_THE_CRAWL]

@@ -1,0 +1,89 @@
+"""Metadata that people want to see on an asset: counts, tables, thumbnails, curves.
+
+Everything here is small: Dagster's UI loads all of it with every event.
+https://docs.dagster.io/guides/build/assets/metadata-and-tags
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+from PIL import Image, UnidentifiedImageError
+
+from kwcolor_pipeline.photos.borders import open_trimmed
+from kwcolor_pipeline.photos.sheets import chosen, contact_sheet
+from kwcolor_pipeline.photos.store import PhotoStore
+
+_THUMBNAILS = 24
+
+
+def picture(webp: bytes, text: str) -> dg.MetadataValue:
+    """A small WebP picture, shown in the UI."""
+    return dg.MetadataValue.md(f"![{text}](data:image/webp;base64,{base64.b64encode(webp).decode()})")
+
+
+def thumbnail_sheet(store: PhotoStore, photo_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:
+    """A contact sheet of some of the photographs; nothing where there are none."""
+    thumbnails: list[Image.Image] = []
+    for photo_id in chosen(photo_ids, _THUMBNAILS):
+        try:
+            thumbnails.append(open_trimmed(store.find(photo_id)))
+        except (OSError, UnidentifiedImageError):
+            continue  # a sheet is for looking; what cannot be read is reported by the asset itself
+    if not thumbnails:
+        return {}
+    return {"thumbnails": picture(contact_sheet(thumbnails, columns=6, cell=96), "some of the photographs")}
+
+
+def count_table(counts: Mapping[str, int], first: str, second: str = "photographs") -> dg.MetadataValue:
+    """A two-column table, largest count first."""
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"| {first} | {second} |", "|---|---:|", *(f"| {name} | {count} |" for name, count in rows)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
+    """A Markdown table with one line per mapping; numbers get four figures."""
+    if not rows:
+        return dg.MetadataValue.text("nothing yet")
+    names = list(rows[0])
+
+    def cell(value: object) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(cell(row.get(name, "")) for name in names) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def curve(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> dg.MetadataValue:
+    """Curves over the epochs as a small SVG, each scaled to its own range; first and last value in the legend."""
+    colours = ["#2563eb", "#d97706", "#059669"]
+    width, height = 420, 130
+    lines, legend = [], []
+    for number, name in enumerate(names):
+        values = [record[name] for record in history if name in record]
+        if not values:
+            continue
+        low, span = min(values), (max(values) - min(values)) or 1.0
+        across = (width - 20) / max(len(values) - 1, 1)
+        points = " ".join(
+            f"{10 + index * across:.1f},{10 + (height - 20) * (1 - (value - low) / span):.1f}"
+            for index, value in enumerate(values)
+        )
+        lines.append(f'<polyline fill="none" stroke="{colours[number % 3]}" stroke-width="2" points="{points}"/>')
+        label = f"{name}: {values[0]:.3g} → {values[-1]:.3g}"
+        legend.append(f'<text x="10" y="{height + 14 + 14 * number}" fill="{colours[number % 3]}">{label}</text>')
+    body = "".join([*lines, *legend])
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + 16 + 14 * len(names)}" '
+        f'font-family="sans-serif" font-size="12"><rect width="{width}" height="{height}" fill="#f4f4f5"/>{body}</svg>'
+    )
+    encoded = base64.b64encode(svg.encode()).decode()
+    return dg.MetadataValue.md(f"![curves](data:image/svg+xml;base64,{encoded})")
+
+
+def file_picture(path: Path, text: str) -> dict[str, dg.MetadataValue]:
+    """The picture in a small file, under the file's stem; nothing where there is no such file."""
+    return {path.stem: picture(path.read_bytes(), text)} if path.is_file() else {}

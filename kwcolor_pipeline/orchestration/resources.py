@@ -1,0 +1,53 @@
+"""Resources: the settings, and MLflow.
+
+MLflow's official integration leaves runs open when an asset is materialized from the UI and pins
+old libraries, so this one is ours: one MLflow run per materialization, closed by its context
+manager. https://docs.dagster.io/guides/build/external-resources
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.tracking.mlflow_tracking import DAGSTER_RUN_TAG, TrackedRun, Tracking, open_tracking
+
+
+class MLflow:
+    """MLflow runs of assets, linked with the Dagster runs that they belong to."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def open(self) -> Tracking:
+        """The tracking store, created where it is missing."""
+        tracking = open_tracking(self._settings)
+        tracking.prepare()
+        return tracking
+
+    @contextlib.contextmanager
+    def run_for(
+        self, context: dg.AssetExecutionContext, params: Mapping[str, Any]
+    ) -> Iterator[tuple[Tracking, TrackedRun]]:
+        """An MLflow run for this materialization."""
+        tracking = self.open()
+        asset = context.asset_key.to_user_string()
+        tags = {
+            DAGSTER_RUN_TAG: context.run.run_id,
+            "dagster.asset_key": asset,
+            "mlflow.note.content": f"Materialization of `{asset}` in Dagster run `{context.run.run_id}`.",
+        }
+        with tracking.run(f"{asset}-{context.run.run_id[:8]}", tags, params) as run:
+            yield tracking, run
+
+
+def link(run: TrackedRun) -> dict[str, dg.MetadataValue]:
+    """Metadata that leads from the materialization to its MLflow run."""
+    return {"mlflow/run": dg.MetadataValue.url(run.url), "mlflow/run_id": dg.MetadataValue.text(run.run_id)}
+
+
+def default_resources(settings: Settings) -> dict[str, Any]:
+    """Resources by the names that the assets ask for."""
+    return {"settings": settings, "mlflow": MLflow(settings)}

@@ -1,0 +1,282 @@
+"""`kwcolor ui`: Dagster and MLflow as two servers of this machine, started and stopped together.
+
+Belongs here: their commands and environment, waiting until they answer, and stopping them and
+everything that they started. What they show does not.
+"""
+
+import contextlib
+import importlib.resources
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from kwcolor_pipeline.home import write_bytes
+from kwcolor_pipeline.settings import Settings, SettingsProblem
+
+_HOST = "127.0.0.1"
+_TAIL_BYTES = 8192
+_TAIL_LINES = 20
+# Dagster needs 3 to 4 s to end its own children after SIGINT; the rest is reserve for a busy machine.
+_STOP_SIGNALS = ((signal.SIGINT, 20.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+
+
+@dataclass(frozen=True)
+class Server:
+    """How one server is started and when it is up."""
+
+    name: str
+    port: int
+    port_option: str
+    health_path: str
+    command: list[str]
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"http://{_HOST}:{self.port}"
+
+
+def serve(
+    settings: Settings,
+    *,
+    dagster_port: int = 3000,
+    mlflow_port: int = 5000,
+    module: str = "kwcolor_pipeline.definitions",
+    say: Callable[[str], None] = print,
+    start_timeout: float = 180.0,
+) -> int:
+    """Run both servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them ends by itself (1).
+
+    Where the settings name an MLflow server, only Dagster is started. ``module`` holds the Dagster
+    definitions; ``start_timeout`` is in seconds. Has to be called in the main thread. Raises
+    SettingsProblem for a port that is taken and for what MLflow's database has to be repaired for.
+    """
+    servers = [_dagster_server(settings, dagster_port, module)]
+    if not _has_mlflow_server(settings):
+        servers.append(_mlflow_server(settings, mlflow_port))
+    for server in servers:
+        _require_free_port(server)
+    _prepare_tracking(settings)
+    prepare_dagster_home(settings)
+    environment = _environment(settings, mlflow_port)
+    with _stop_requests() as stop:
+        running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+        try:
+            for server in servers:
+                running.append((server, _start(server, environment)))
+            problem = _wait_until_up(running, stop, start_timeout)
+            if problem is None and not stop.is_set():
+                _announce(settings, servers, say)
+                problem = _watch(running, stop)
+        finally:
+            _stop_groups([process for _, process in running])
+    if problem:
+        say(problem)
+        return 1
+    return 0
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """The folder for DAGSTER_HOME, with this package's dagster.yaml in it."""
+    folder = settings.paths.dagster
+    wanted = importlib.resources.files("kwcolor_pipeline").joinpath("dagster.yaml").read_bytes()
+    file = folder / "dagster.yaml"
+    if not file.exists() or file.read_bytes() != wanted:
+        write_bytes(file, wanted)
+    return folder
+
+
+def _dagster_server(settings: Settings, port: int, module: str) -> Server:
+    command = [sys.executable, "-m", "dagster", "dev", "-m", module, "-h", _HOST, "-p", str(port)]
+    return Server("Dagster", port, "--dagster-port", "/server_info", command, settings.paths.root / "logs/dagster.log")
+
+
+def _mlflow_server(settings: Settings, port: int) -> Server:
+    command = [
+        *[sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)],
+        *["--artifacts-destination", str(settings.paths.mlflow_artifacts)],
+        # MLflow starts four workers of about 300 MB each unless it is told; one serves one person.
+        *["--workers", "1"],
+        # MLflow's default also answers to every private address, which a loopback server never has.
+        *["--allowed-hosts", "localhost,localhost:*,127.0.0.1,127.0.0.1:*"],
+    ]
+    return Server("MLflow", port, "--mlflow-port", "/health", command, settings.paths.root / "logs/mlflow.log")
+
+
+def _has_mlflow_server(settings: Settings) -> bool:
+    return settings.tracking_uri.startswith(("http://", "https://"))
+
+
+def _require_free_port(server: Server) -> None:
+    with socket.socket() as probe:
+        # As servers do, so that connections of an earlier server that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, server.port))
+        except (OSError, OverflowError) as error:
+            raise SettingsProblem(
+                f"{server.name} cannot use port {server.port} ({error}); stop what uses it "
+                f"or choose another with {server.port_option}."
+            ) from error
+
+
+def _prepare_tracking(settings: Settings) -> None:
+    """Create MLflow's database before two processes try at once, in a process whose memory goes with it."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        pool.submit(_prepare_tracking_here, settings).result()
+
+
+def _prepare_tracking_here(settings: Settings) -> None:
+    from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
+
+    open_tracking(settings).prepare()
+
+
+def _environment(settings: Settings, mlflow_port: int) -> dict[str, str]:
+    """What the servers inherit, and what has to hold for the runs that Dagster starts in them."""
+    environment = {
+        **os.environ,
+        "KWCOLOR_HOME": str(settings.paths.root.absolute()),
+        "DAGSTER_HOME": str(settings.paths.dagster.absolute()),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Not on the command line: everyone on the machine could read a database's password there.
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        # Background jobs (trace scoring) would be further processes that nothing here uses.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    if not _has_mlflow_server(settings) and "mlflow_ui_url" not in settings.model_fields_set:
+        environment["KWCOLOR_MLFLOW_UI_URL"] = f"http://{_HOST}:{mlflow_port}"
+    return environment
+
+
+def _start(server: Server, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start in a process group of its own, so that stopping reaches its children and nothing else.
+
+    SIGINT has a handler here (`_stop_requests`), so the child gets the default one even where this
+    process inherited an ignored SIGINT; Dagster could not be stopped otherwise.
+    """
+    server.log.parent.mkdir(parents=True, exist_ok=True)
+    with server.log.open("wb") as log:
+        return subprocess.Popen(
+            server.command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and the terminal's closing set; the former handlers come back after."""
+    stop = threading.Event()
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        wanted.append(signal.SIGHUP)
+    former = {number: signal.signal(number, lambda *_: stop.set()) for number in wanted}
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _wait_until_up(
+    running: "list[tuple[Server, subprocess.Popen[bytes]]]", stop: threading.Event, timeout: float
+) -> str | None:
+    """Wait until all answer or stopping is asked for; otherwise say what went wrong."""
+    deadline = time.monotonic() + timeout
+    waiting = [server for server, _ in running]
+    while waiting and not stop.wait(0.3):
+        fallen = _fallen(running)
+        if fallen:
+            return fallen
+        waiting = [server for server in waiting if not _answers(server)]
+        if waiting and time.monotonic() > deadline:
+            return f"{waiting[0].name} did not answer within {timeout:.0f} s. {_last_lines(waiting[0].log)}"
+    return None
+
+
+def _answers(server: Server) -> bool:
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy cannot reach this machine's loopback
+        try:
+            return session.get(server.address + server.health_path, timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+
+def _watch(running: "list[tuple[Server, subprocess.Popen[bytes]]]", stop: threading.Event) -> str | None:
+    while not stop.wait(0.5):
+        fallen = _fallen(running)
+        if fallen:
+            return fallen
+    return None
+
+
+def _fallen(running: "list[tuple[Server, subprocess.Popen[bytes]]]") -> str | None:
+    for server, process in running:
+        code = process.poll()
+        if code is not None:
+            return f"{server.name} ended by itself (exit code {code}). {_last_lines(server.log)}"
+    return None
+
+
+def _last_lines(log: Path) -> str:
+    with log.open("rb") as handle:
+        handle.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = handle.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+    return "\n".join([f"The last lines of {log}:", *(f"  {line}" for line in lines)])
+
+
+def _announce(settings: Settings, servers: list[Server], say: Callable[[str], None]) -> None:
+    for server in servers:
+        say(f"{server.name}: {server.address}")
+    if _has_mlflow_server(settings):
+        say(f"MLflow: {settings.mlflow_ui_url}")
+    say("Ctrl-C stops.")
+
+
+def _stop_groups(processes: "list[subprocess.Popen[bytes]]") -> None:
+    """Stop the process groups: ask, ask again, kill."""
+    for number, patience in _STOP_SIGNALS:
+        alive = [process for process in processes if _group_lives(process)]
+        for process in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(_group_lives(process) for process in alive):
+            time.sleep(0.2)
+
+
+def _group_lives(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether the process or any of its group still runs; zombies that nobody collected do not count."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return any(_belongs(other, process.pid) for other in psutil.process_iter())
+
+
+def _belongs(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ProcessLookupError):
+        return False

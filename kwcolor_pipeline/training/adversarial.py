@@ -1,0 +1,104 @@
+"""Stage 3: generator and critic learn together."""
+
+import torch
+from torch import nn
+
+from kwcolor_pipeline.networks.bundle import load_critic, load_generator
+from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.training.averaging import AveragedNetwork
+from kwcolor_pipeline.training.critic_training import BETAS, with_chroma
+from kwcolor_pipeline.training.critic_training import STAGE as CRITIC_STAGE
+from kwcolor_pipeline.training.data import Batch
+from kwcolor_pipeline.training.loop import OnEpoch, Stage
+from kwcolor_pipeline.training.losses import Lite0Distance, chroma_l1, critic_hinge, generator_hinge
+from kwcolor_pipeline.training.presets import Preset
+from kwcolor_pipeline.training.pretraining import STAGE as GENERATOR_STAGE
+from kwcolor_pipeline.training.pretraining import Validation, arithmetic
+from kwcolor_pipeline.training.preview import preview_of
+from kwcolor_pipeline.training.stages import Request, Trained, latest, pairs_version, run_stage
+
+STAGE = "gan_model"
+
+
+class Adversarial(Stage):
+    """One critic step, then one generator step, each at its own rate; the averaged generator is the result."""
+
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+        self._preset, self._device = preset, device
+        home = settings.paths
+        self._generator = load_generator(latest(home, GENERATOR_STAGE).bundle, device)
+        self._critic = load_critic(latest(home, CRITIC_STAGE).bundle, device).train()
+        self._average = AveragedNetwork(self._generator, preset.ema_decay)
+        self._call = torch.compile(self._generator) if preset.compile else self._generator
+        self._features = Lite0Distance().to(device) if preset.gan_perceptual_weight else None
+        self._validation = Validation(settings, preset, device)
+        generator_parameters = self._generator.parameters()
+        self._generator_optimiser = torch.optim.Adam(generator_parameters, lr=preset.gan_lr, betas=BETAS)
+        self._critic_optimiser = torch.optim.Adam(self._critic.parameters(), lr=preset.gan_critic_lr, betas=BETAS)
+        self.networks = {"generator": self._generator, "critic": self._critic, "average": self._average.network}
+        self.optimisers = {"generator": self._generator_optimiser, "critic": self._critic_optimiser}
+
+    def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:
+        # Batch statistics stay as pretrained: small adversarial batches would blur them.
+        self._generator.eval()
+        with arithmetic(self._preset, self._device):
+            chroma = self._call(batch.lightness)
+        generated = with_chroma(batch.lab, chroma.float())
+        critic_loss = self._critic_step(batch.lab, generated.detach())
+        self._critic.requires_grad_(False)
+        adversarial = generator_hinge(self._critic(generated))
+        self._critic.requires_grad_(True)
+        pixel = chroma_l1(generated[:, 1:], batch.lab[:, 1:])
+        loss = pixel + self._preset.gan_adversarial_weight * adversarial
+        losses = {"critic_loss": critic_loss, "adversarial_loss": adversarial.detach(), "pixel_loss": pixel.detach()}
+        if self._features is not None:
+            perceptual = self._features(generated, batch.lab)
+            loss = loss + self._preset.gan_perceptual_weight * perceptual
+            losses["perceptual_loss"] = perceptual.detach()
+        self._generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._generator_optimiser.step()
+        self._average.update(self._generator, step)
+        return {"train_loss": loss.detach(), **losses}
+
+    def _critic_step(self, photographs: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
+        loss = critic_hinge(self._critic(photographs), self._critic(generated))
+        self._critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._critic_optimiser.step()
+        return loss.detach()
+
+    def validate(self) -> dict[str, float]:
+        return self._validation.score(self._average.network)
+
+    def result(self) -> nn.Module:
+        return self._average.network
+
+
+def adversarial_request(settings: Settings, preset: Preset) -> Request:
+    """What this stage is asked: the pairs, both networks and the preset's fields for it."""
+    home = settings.paths
+    asked = {
+        "pairs": pairs_version(home),
+        "generator": latest(home, GENERATOR_STAGE).result.data_version,
+        "critic": latest(home, CRITIC_STAGE).result.data_version,
+        "preset": preset.of_stage("gan"),
+    }
+    return Request(settings, preset, STAGE, asked)
+
+
+def train_gan(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Trained:
+    """The generator after adversarial training: trained now, resumed, or as it was.
+
+    Raises TrainingDiverged, SettingsProblem.
+    """
+    return run_stage(
+        adversarial_request(settings, preset),
+        lambda device: Adversarial(settings, preset, device),
+        kind="generator",
+        epochs=preset.gan_epochs,
+        min_steps=preset.gan_min_steps,
+        architecture={"encoder": preset.encoder, "widths": list(preset.generator_widths)},
+        on_epoch=on_epoch,
+        preview=preview_of(settings),
+    )

@@ -1,0 +1,111 @@
+"""Presets: every knob of a training, flat, documented and logged whole.
+
+No heavy import here: Dagster shows these fields in its launchpad.
+"""
+
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from kwcolor_pipeline.settings import SettingsProblem
+
+#: Raise when a change in the networks or in training changes what is learned.
+CODE_VERSION = "1"
+
+
+class Preset(BaseModel):
+    """A training recipe. Fields that begin with a stage's name change only that stage and what follows it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the preset that this began as")
+    seed: int = Field(0, description="Seed of weights, order and augmentation")
+    size: int = Field(64, ge=32, multiple_of=32, description="Side of a training crop in pixels")
+    batch_size: int = Field(16, ge=2, description="Pictures a step")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
+    compile: bool = Field(False, description="Compile the networks with torch.compile")
+    crop_scale: float = Field(1.15, ge=1, le=2, description="Shortest side of a picture over the crop's side")
+    lightness_jitter: float = Field(
+        0.2, ge=0, lt=1, description="Spread of the gamma that only the input's lightness is given, never the target"
+    )
+    ema_decay: float = Field(0.998, ge=0, lt=1, description="Decay a step of the averaged weights that are kept")
+
+    encoder: str = Field("tf_efficientnet_lite0.in1k", description="timm name of the generator's encoder")
+    encoder_weights: str = Field(
+        "bundled", description="ImageNet weights: bundled (Lite0 only), hub (download), none (random), or a file"
+    )
+    generator_widths: tuple[int, int, int, int] = Field(
+        (128, 96, 64, 48), description="Channels of the decoder at strides 16, 8, 4 and 2"
+    )
+    critic_widths: tuple[int, ...] = Field((48, 96, 192, 192), description="Channels of the critic's layers")
+
+    pretrain_epochs: int = Field(25, ge=1, description="Passes over the training pictures with pixel loss")
+    pretrain_min_steps: int = Field(240, ge=1, description="Steps at least, for small collections")
+    pretrain_lr: float = Field(1e-3, gt=0, description="Largest learning rate of the one-cycle schedule")
+    pretrain_encoder_lr_scale: float = Field(0.3, ge=0, le=1, description="The encoder's rate over the decoder's")
+    pretrain_weight_decay: float = Field(1e-2, ge=0, description="Decoupled weight decay")
+    pretrain_perceptual_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance in Lite0 features beside L1 on a*, b*"
+    )
+
+    critic_epochs: int = Field(2, ge=1, description="Passes in which the critic learns to tell generated pictures")
+    critic_min_steps: int = Field(90, ge=1, description="Steps at least, for small collections")
+    critic_lr: float = Field(5e-4, gt=0, description="Learning rate")
+
+    gan_epochs: int = Field(6, ge=1, description="Passes in which generator and critic learn together")
+    gan_min_steps: int = Field(90, ge=1, description="Steps at least, for small collections")
+    gan_lr: float = Field(5e-5, gt=0, description="Learning rate of the generator")
+    gan_critic_lr: float = Field(2e-4, gt=0, description="Learning rate of the critic")
+    gan_adversarial_weight: float = Field(0.1, ge=0, description="Weight of the critic's verdict beside L1")
+    gan_perceptual_weight: float = Field(0.0, ge=0, description="Weight of the distance in Lite0 features")
+
+    def of_stage(self, *stages: Literal["pretrain", "critic", "gan"]) -> dict[str, Any]:
+        """The fields that decide the result of a stage: the shared ones and those of ``stages``."""
+        others = tuple(f"{stage}_" for stage in ("pretrain", "critic", "gan") if stage not in stages)
+        kept = {key: value for key, value in self.model_dump().items() if not key.startswith(others) and key != "name"}
+        return kept
+
+
+PRESETS: dict[str, Preset] = {
+    "demo": Preset(name="demo"),
+    "archive": Preset(
+        name="archive",
+        size=256,
+        batch_size=32,
+        precision="bfloat16",
+        compile=True,
+        encoder="resnet34.tv_in1k",
+        encoder_weights="hub",
+        generator_widths=(384, 256, 160, 96),
+        critic_widths=(64, 128, 256, 256),
+        ema_decay=0.999,
+        pretrain_epochs=40,
+        pretrain_min_steps=4000,
+        pretrain_perceptual_weight=2.0,
+        critic_epochs=4,
+        critic_min_steps=500,
+        gan_epochs=12,
+        gan_min_steps=1500,
+        gan_lr=2e-5,
+        gan_critic_lr=8e-5,
+        gan_adversarial_weight=0.05,
+        gan_perceptual_weight=2.0,
+    ),
+}
+
+
+def load_preset(name: str, replace: dict[str, Any] | None = None) -> Preset:
+    """The preset ``name`` with some fields replaced.
+
+    Raises SettingsProblem that names the preset or the field and what it may be.
+    """
+    if name not in PRESETS:
+        raise SettingsProblem(f"There is no preset `{name}`; use one of: {', '.join(PRESETS)}.")
+    given = {key: value for key, value in (replace or {}).items() if value is not None}
+    try:
+        return Preset(**{**PRESETS[name].model_dump(), **given})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise SettingsProblem(f"Training field `{field}` of preset `{name}`: {first['msg']}.") from error

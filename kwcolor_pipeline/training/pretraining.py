@@ -1,0 +1,121 @@
+"""Stage 1: the generator learns colours from the pixels' chroma (and, where asked, Lite0 features)."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from kwcolor_pipeline.networks.generator import Generator
+from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.training.averaging import AveragedNetwork
+from kwcolor_pipeline.training.data import Batch, centre_crops, open_cache
+from kwcolor_pipeline.training.loop import OnEpoch, Stage, one_cycle, set_rates
+from kwcolor_pipeline.training.losses import Lite0Distance, ValidationScore, chroma_l1
+from kwcolor_pipeline.training.presets import Preset
+from kwcolor_pipeline.training.preview import preview_of
+from kwcolor_pipeline.training.stages import Request, Trained, pairs_version, run_stage
+
+STAGE = "pretrained_generator"
+
+
+def arithmetic(preset: Preset, device: torch.device) -> AbstractContextManager[object]:
+    """The autocast context that the preset asks for; Lab and losses stay float32 outside of it."""
+    if preset.precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def encoder_and_decoder(generator: Generator, rate: float, encoder_scale: float) -> list[dict[str, object]]:
+    """Parameter groups with their peak rates: the pretrained encoder learns more slowly."""
+    encoder = list(generator.encoder.parameters())
+    of_encoder = {id(parameter) for parameter in encoder}
+    decoder = [parameter for parameter in generator.parameters() if id(parameter) not in of_encoder]
+    return [
+        {"params": encoder, "peak_lr": rate * encoder_scale, "lr": rate * encoder_scale},
+        {"params": decoder, "peak_lr": rate, "lr": rate},
+    ]
+
+
+class Validation:
+    """The validation split's centre crops, and a generator's score on them."""
+
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+        home = settings.paths
+        cache = open_cache(home, "valid", preset.size, pairs_version(home))
+        self._preset, self._device = preset, device
+        self._batches = list(centre_crops(cache, preset.size, preset.batch_size, device))
+
+    @torch.no_grad()
+    def score(self, generator: nn.Module) -> dict[str, float]:
+        score = ValidationScore()
+        for batch in self._batches:
+            with arithmetic(self._preset, self._device):
+                predicted = generator(batch.lightness)
+            score.add(predicted.float(), batch.lab[:, 1:])
+        return score.result()
+
+
+class Pretraining(Stage):
+    """AdamW, one-cycle, L1 on a*, b*; the averaged weights are the result."""
+
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+        self._preset, self._device = preset, device
+        generator = Generator(preset.encoder, preset.encoder_weights, preset.generator_widths).to(device)
+        self._average = AveragedNetwork(generator, preset.ema_decay)
+        self._generator = generator
+        self._call = torch.compile(generator) if preset.compile else generator
+        self._features = Lite0Distance().to(device) if preset.pretrain_perceptual_weight else None
+        self._validation = Validation(settings, preset, device)
+        groups = encoder_and_decoder(generator, preset.pretrain_lr, preset.pretrain_encoder_lr_scale)
+        self._optimiser = torch.optim.AdamW(
+            groups, weight_decay=preset.pretrain_weight_decay, fused=device.type != "mps"
+        )
+        self.networks = {"generator": generator, "average": self._average.network}
+        self.optimisers = {"generator": self._optimiser}
+
+    def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:
+        set_rates(self._optimiser, one_cycle(progress))
+        self._generator.train()
+        with arithmetic(self._preset, self._device):
+            predicted = self._call(batch.lightness)
+        predicted = predicted.float()
+        pixel = chroma_l1(predicted, batch.lab[:, 1:])
+        loss, losses = pixel, {"pixel_loss": pixel.detach()}
+        if self._features is not None:
+            perceptual = self._features(torch.cat([batch.lab[:, :1], predicted], dim=1), batch.lab)
+            loss = pixel + self._preset.pretrain_perceptual_weight * perceptual
+            losses["perceptual_loss"] = perceptual.detach()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimiser.step()
+        self._average.update(self._generator, step)
+        return {"train_loss": loss.detach(), **losses}
+
+    def validate(self) -> dict[str, float]:
+        return self._validation.score(self._average.network)
+
+    def result(self) -> nn.Module:
+        return self._average.network
+
+
+def pretraining_request(settings: Settings, preset: Preset) -> Request:
+    """What this stage is asked: the pairs and the preset's fields for it."""
+    asked = {"pairs": pairs_version(settings.paths), "preset": preset.of_stage("pretrain")}
+    return Request(settings, preset, STAGE, asked)
+
+
+def pretrain_generator(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Trained:
+    """The pretrained generator for these pairs and this preset: trained now, resumed, or as it was.
+
+    Raises TrainingDiverged, SettingsProblem.
+    """
+    return run_stage(
+        pretraining_request(settings, preset),
+        lambda device: Pretraining(settings, preset, device),
+        kind="generator",
+        epochs=preset.pretrain_epochs,
+        min_steps=preset.pretrain_min_steps,
+        architecture={"encoder": preset.encoder, "widths": list(preset.generator_widths)},
+        on_epoch=on_epoch,
+        preview=preview_of(settings),
+    )

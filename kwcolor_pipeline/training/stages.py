@@ -1,0 +1,164 @@
+"""What the three stages share: a request with its fingerprint, and the bundle that answers it.
+
+A stage that is asked the same again returns its bundle; one that was killed goes on from its
+checkpoint; a new bundle appears whole or not at all.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, write_json
+from kwcolor_pipeline.networks.bundle import Bundle, read_bundle, write_bundle
+from kwcolor_pipeline.networks.devices import pick_device
+from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.training.data import TrainingBatches, open_cache
+from kwcolor_pipeline.training.loop import OnEpoch, Stage, train
+from kwcolor_pipeline.training.model_card import write_model_card
+from kwcolor_pipeline.training.presets import CODE_VERSION, Preset
+
+@dataclass(frozen=True)
+class Request:
+    """What a stage is asked: ``asked`` decides the result, and nothing else does."""
+
+    settings: Settings
+    preset: Preset
+    stage: str
+    asked: dict[str, Any]
+
+    @property
+    def home(self) -> Home:
+        return self.settings.paths
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"stage": self.stage, "code": CODE_VERSION, **self.asked})
+
+    @property
+    def folder(self) -> Path:
+        return self.home.models / self.stage / self.fingerprint[:16]
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.home.models / self.stage / f"{self.fingerprint[:16]}.checkpoint"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished stage: its bundle, its record, and whether it was there before."""
+
+    bundle: Bundle
+    result: Result
+    reused: bool
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One record per epoch."""
+        return self.result.summary["history"]
+
+
+def latest(home: Home, stage: str) -> Trained:
+    """The stage's latest result.
+
+    Raises SettingsProblem when the stage has not been run yet.
+    """
+    result = Result.read(home.models / stage / "result.json")
+    if result is None:
+        raise SettingsProblem(f"There is no {stage} yet; materialize it first (kwcolor run --select {stage}).")
+    return Trained(read_bundle(home.models / stage / result.summary["folder"]), result, reused=True)
+
+
+def existing(request: Request) -> Trained | None:
+    """The finished result of exactly this request, made the latest one again; None when there is none."""
+    result = Result.read(request.folder / "result.json")
+    if result is None:
+        return None
+    trained = Trained(read_bundle(request.folder), result, reused=True)
+    result.write(request.home.models / request.stage / "result.json")
+    return trained
+
+
+def is_latest(request: Request) -> bool:
+    """Whether the stage's latest result is the answer to exactly this request."""
+    result = Result.read(request.home.models / request.stage / "result.json")
+    return result is not None and result.fingerprint == request.fingerprint
+
+
+def pairs_version(home: Home) -> str:
+    """Data version of the pairs.
+
+    Raises SettingsProblem when no pairs have been made yet.
+    """
+    result = Result.read(home.pairs / "result.json")
+    if result is None:
+        raise SettingsProblem("There are no grayscale pairs yet; run `kwcolor run --select grayscale_pairs` first.")
+    return result.data_version
+
+
+def run_stage(
+    request: Request,
+    make_stage: Callable[[torch.device], Stage],
+    *,
+    kind: str,
+    epochs: int,
+    min_steps: int,
+    architecture: dict[str, Any],
+    on_epoch: OnEpoch,
+    preview: Callable[[nn.Module, Path], None] | None = None,
+) -> Trained:
+    """Train what ``request`` asks for, unless it exists, and write its bundle.
+
+    Raises TrainingDiverged when a loss is not finite, SettingsProblem when there is nothing to learn from.
+    """
+    done = existing(request)
+    if done is not None:
+        return done
+    preset, home = request.preset, request.home
+    device = pick_device(request.settings.device)
+    torch.manual_seed(preset.seed)
+    side = round(preset.size * preset.crop_scale)
+    cache = open_cache(home, "train", side, pairs_version(home))
+    batches = TrainingBatches(cache, preset.size, preset.batch_size, preset.lightness_jitter, preset.seed, device)
+    stage = make_stage(device)
+    request.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    history, best_epoch = train(
+        stage,
+        batches.at,
+        steps=max(min_steps, epochs * batches.steps_per_epoch),
+        steps_per_epoch=max(batches.steps_per_epoch, -(-min_steps // epochs)),
+        checkpoint=request.checkpoint,
+        asked=request.fingerprint,
+        label=request.stage,
+        on_epoch=on_epoch,
+    )
+    network = stage.result()
+    summary: dict[str, Any] = {"folder": request.folder.name, "history": history, "best_epoch": best_epoch}
+    with atomic_folder(request.folder) as folder:
+        description = {
+            "architecture": architecture,
+            "preset": preset.model_dump(mode="json"),
+            "stage": request.stage,
+            "asked": request.asked,
+            "training_pictures": len(cache),
+            "best_epoch": best_epoch,
+            "validation": {key: history[best_epoch - 1][key] for key in history[best_epoch - 1]},
+        }
+        bundle = write_bundle(folder, kind, network, description)
+        result = Result(request.fingerprint, bundle.weights_sha256, summary)
+        write_json(folder / "history.json", history)
+        write_model_card(folder, bundle.description, home)
+        if preview is not None:
+            preview(network, folder / "preview.webp")
+        result.write(folder / "result.json")
+    result.write(home.models / request.stage / "result.json")
+    request.checkpoint.unlink(missing_ok=True)
+    for outdated in request.checkpoint.parent.glob("*.checkpoint"):
+        outdated.unlink()
+    return Trained(read_bundle(request.folder), result, reused=False)
+
+

@@ -1,0 +1,52 @@
+import datetime
+
+from kwcolor_pipeline.crawling.journal import Ledger
+from kwcolor_pipeline.photos.manifest import ManifestRow, Status, write_manifest
+
+
+def row(name, status=Status.STORED):
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    return ManifestRow(source="s", source_id=name, file_url=f"http://a/{name}", retrieved_at=now, status=status)
+
+
+def names(ledger):
+    return {identity[1] for identity in ledger.known}
+
+
+def test_a_torn_last_line_is_cut_off_and_the_next_line_is_whole(tmp_path):
+    manifest, journal = tmp_path / "1943.parquet", tmp_path / "1943.journal.jsonl"
+    first = Ledger(manifest, journal)
+    first.record(row("a"))
+    first.record(row("b"))
+    journal.write_bytes(journal.read_bytes()[:-20])
+    second = Ledger(manifest, journal)
+    assert names(second) == {"a"}
+    second.record(row("c"))
+    assert names(Ledger(manifest, journal)) == {"a", "c"}
+
+
+def test_damage_in_the_middle_costs_what_follows_and_raises_nothing(tmp_path):
+    journal = tmp_path / "j"
+    ledger = Ledger(tmp_path / "m", journal)
+    for name in "abc":
+        ledger.record(row(name))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + b"\0" * 40 + b"\n" + lines[2])
+    assert names(Ledger(tmp_path / "m", journal)) == {"a"}
+
+
+def test_the_journal_is_newer_than_the_manifest(tmp_path):
+    manifest, journal = tmp_path / "m", tmp_path / "j"
+    write_manifest(manifest, [row("a", Status.FAILED), row("b")])
+    Ledger(manifest, journal).record(row("a"))
+    known = Ledger(manifest, journal).known
+    assert {row.source_id: row.status for row in known.values()} == {"a": Status.STORED, "b": Status.STORED}
+
+
+def test_titles_with_line_separators_stay_on_one_line(tmp_path):
+    journal = tmp_path / "j"
+    odd = row("a").model_copy(update={"title": "one\ntwo\u2028three\x85four\rfive"})
+    ledger = Ledger(tmp_path / "m", journal)
+    ledger.record(odd)
+    ledger.record(row("b"))
+    assert names(Ledger(tmp_path / "m", journal)) == {"a", "b"}

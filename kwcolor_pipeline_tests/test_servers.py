@@ -1,0 +1,234 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+import yaml
+
+from kwcolor_pipeline import servers
+from kwcolor_pipeline.settings import SettingsProblem, load_settings
+
+#: Answers with 200, ignores polite signals, and has a child in its process group.
+STUBBORN = """
+import http.server, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+#: Runs `serve` with two such servers; `broken` makes the second one end with a message.
+LIFECYCLE = """
+import signal, sys
+from pathlib import Path
+from kwcolor_pipeline import servers
+from kwcolor_pipeline.settings import load_settings
+
+home, first, second, broken, stubborn = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
+
+def fake(name, port, code):
+    return servers.Server(name, port, "--port", "/", [sys.executable, "-c", code, str(port)], home / f"logs/{name}.log")
+
+servers._dagster_server = lambda settings, port, module: fake("Dagster", port, stubborn)
+servers._mlflow_server = lambda settings, port: fake("MLflow", port, "1/0" if broken == "broken" else stubborn)
+servers._prepare_tracking = lambda settings: None
+servers._STOP_SIGNALS = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
+say = lambda text: print(text, flush=True)
+sys.exit(servers.serve(load_settings(home=home), dagster_port=first, mlflow_port=second, say=say))
+"""
+
+REAL = """
+import sys
+from kwcolor_pipeline.servers import serve
+from kwcolor_pipeline.settings import load_settings
+if __name__ == "__main__":
+    say = lambda text: print(text, flush=True)
+    settings = load_settings(home=sys.argv[1])
+    sys.exit(serve(settings, dagster_port=int(sys.argv[2]), mlflow_port=int(sys.argv[3]), module="tiny", say=say))
+"""
+
+
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+@pytest.fixture
+def started() -> "Iterator[list[subprocess.Popen[str]]]":
+    """Processes that a test started; what is left of them and of their children is killed."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def start_in_background(command: list[str], **options: object) -> "subprocess.Popen[str]":
+    """As a script's `command &` does it: with SIGINT ignored."""
+    return subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def read_until(process: "subprocess.Popen[str]", words: str) -> str:
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if words in line:
+            return seen
+    raise AssertionError(f"{words!r} was never said:\n{seen}")
+
+
+def lifecycle(tmp_path: Path, ports: tuple[int, int], broken: str = "") -> "subprocess.Popen[str]":
+    arguments = [str(tmp_path), *map(str, ports), broken, STUBBORN]
+    return start_in_background([sys.executable, "-c", LIFECYCLE, *arguments])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_ends_the_servers_with_their_children(
+    tmp_path: Path, started: "list[subprocess.Popen[str]]", number: signal.Signals
+) -> None:
+    ports = free_ports()
+    process = lifecycle(tmp_path, ports)
+    started.append(process)
+    said = read_until(process, "Ctrl-C")
+    assert f"Dagster: http://127.0.0.1:{ports[0]}" in said
+    assert f"MLflow: http://127.0.0.1:{ports[1]}" in said
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) == 4
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+def test_a_server_that_ends_by_itself_is_named_and_the_other_is_stopped(
+    tmp_path: Path, started: "list[subprocess.Popen[str]]"
+) -> None:
+    ports = free_ports()
+    process = lifecycle(tmp_path, ports, "broken")
+    started.append(process)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "MLflow ended by itself (exit code 1)" in said
+    assert "ZeroDivisionError" in said
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", ports[0])) != 0
+
+
+@pytest.mark.parametrize("option", ["--dagster-port", "--mlflow-port"])
+def test_a_port_in_use_is_named_with_its_option(tmp_path: Path, option: str) -> None:
+    taken, free = free_ports()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", taken))
+        listening.listen()
+        dagster, mlflow = (taken, free) if option == "--dagster-port" else (free, taken)
+        with pytest.raises(SettingsProblem, match=f"{taken}.*{option}"):
+            servers.serve(load_settings(home=tmp_path / "home"), dagster_port=dagster, mlflow_port=mlflow)
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_dagster_home_follows_the_packages_configuration(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    file = servers.prepare_dagster_home(settings) / "dagster.yaml"
+    wanted = file.read_bytes()
+    assert yaml.safe_load(wanted)["telemetry"] == {"enabled": False}
+    written = file.stat().st_mtime_ns
+    servers.prepare_dagster_home(settings)
+    assert file.stat().st_mtime_ns == written
+    file.write_text("telemetry: {enabled: true}")
+    servers.prepare_dagster_home(settings)
+    assert file.read_bytes() == wanted
+
+
+def test_the_configuration_loads_on_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dagster
+
+    folder = servers.prepare_dagster_home(load_settings(home=tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    with dagster.DagsterInstance.get() as instance:
+        assert instance.run_monitoring_enabled
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+
+
+def test_what_the_servers_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KWCOLOR_CONTACT", "me@example.org")
+    monkeypatch.delenv("KWCOLOR_MLFLOW_UI_URL", raising=False)
+    environment = servers._environment(load_settings(home=tmp_path), 5123)
+    assert environment["KWCOLOR_HOME"] == str(tmp_path)
+    assert environment["KWCOLOR_CONTACT"] == "me@example.org"
+    assert environment["KWCOLOR_MLFLOW_UI_URL"] == "http://127.0.0.1:5123"
+    secret = load_settings(home=tmp_path, mlflow_tracking_uri="postgresql://u:secret@h/db", mlflow_ui_url="http://ours")
+    assert "KWCOLOR_MLFLOW_UI_URL" not in servers._environment(secret, 5123)
+    assert "secret" not in " ".join(servers._mlflow_server(secret, 5123).command)
+
+
+@pytest.mark.slow
+def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]") -> None:
+    from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_FILE, WEIGHTS_TAG, Tracking
+
+    (tmp_path / "tiny.py").write_text("import dagster as dg\ndefs = dg.Definitions()\n")
+    (tmp_path / "real.py").write_text(REAL)
+    home, ports = tmp_path / "home", free_ports()
+    command = [sys.executable, "real.py", str(home), *map(str, ports)]
+    process = start_in_background(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    started.append(process)
+    read_until(process, "Ctrl-C")
+    health = f"http://127.0.0.1:{ports[1]}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    assert requests.get(health, timeout=10).status_code == 200
+    assert requests.get(health, timeout=10, headers={"Host": "evil.example"}).status_code == 403
+
+    # The same server as a tracking server: its own experiment, artifacts over HTTP.
+    uri = f"http://127.0.0.1:{ports[1]}"
+    tracking = Tracking(uri, tmp_path / "unused", "remote", uri, tmp_path / "client.lock")
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / WEIGHTS_FILE).write_bytes(b"weights")
+    with tracking.run("train", {}, {"size": 64}) as run:
+        run.log_metrics({"psnr": 20.0, "nan": float("nan"), "inf": float("inf")})
+        assert tracking.register_version(run, bundle, {WEIGHTS_TAG: "w"}, "over HTTP") == 1
+        assert tracking.register_version(run, bundle, {WEIGHTS_TAG: "w"}, "over HTTP") == 1
+    version = tracking.newest()
+    assert version is not None
+    assert version.metrics["psnr"] == 20.0
+    copy = tmp_path / "copy" / "1"
+    assert tracking.download(version, copy) == copy
+    assert [path.name for path in copy.iterdir()] == [WEIGHTS_FILE]
+    (copy / WEIGHTS_FILE).write_bytes(b"damaged")
+    with pytest.raises(SettingsProblem):
+        tracking.download(version, copy)
+    assert (home / "mlartifacts").is_dir()
+    assert not (tmp_path / "unused").exists()
+    assert not (tmp_path / "mlruns").exists()
+
+    family = psutil.Process(process.pid).children(recursive=True)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0, f"after {time.monotonic() - begun:.0f} s"
+    assert [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
