@@ -47,7 +47,7 @@ class Colorizer:
 
         The network's answer is averaged with that for the mirror image: chroma has no handedness.
         """
-        lightness = grey_to_lightness(torch.from_numpy(np.ascontiguousarray(gray)))[None, None].to(self._device)
+        lightness = grey_to_lightness(torch.from_numpy(np.array(gray)))[None, None].to(self._device)
         size = _working_size(*gray.shape, self._shortest_side)
         small = F.interpolate(lightness, size=size, mode="bilinear", antialias=True).clamp(0, 100)
         both = self._generator(torch.cat([small, small.flip(3)])).float()
@@ -59,7 +59,7 @@ class Colorizer:
         height, width = gray.shape
         chroma = self.chroma(gray)
         chroma = F.interpolate(chroma, size=(height, width), mode="bilinear")
-        lightness = grey_to_lightness(torch.from_numpy(np.ascontiguousarray(gray)))[None, None]
+        lightness = grey_to_lightness(torch.from_numpy(np.array(gray)))[None, None]
         colour = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, _ROWS):
             strip = slice(top, top + _ROWS)
