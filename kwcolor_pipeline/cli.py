@@ -106,14 +106,14 @@ def colorize(
     model: Annotated[
         str, typer.Option(help="`champion`, a version (`models:/kwcolor/3`), or a model bundle's folder.")
     ] = "champion",
-    format: Annotated[str, typer.Option(help="Format of the results: jpg, png, tif or webp.")] = "jpg",
+    ending: Annotated[str, typer.Option("--format", help="Format of the results: jpg, png, tif or webp.")] = "jpg",
 ) -> None:
     """Colorize photographs at full size. Results keep their file's name, are marked, and never replace an original."""
     from kwcolor_pipeline.colorize.batch import colorize_files
 
     settings = load_settings()
     bundle, name = _model(settings, model)
-    report = colorize_files(settings, photographs, output, bundle, name, format)
+    report = colorize_files(settings, photographs, output, bundle, name, ending)
     _out.print(f"[green]Done:[/] {len(report.written)} colorized into {output}.", soft_wrap=True, highlight=False)
     _finish(report.problems)
 
@@ -188,7 +188,9 @@ def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
     from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
 
     if wanted != "champion" and not wanted.startswith("models:/"):
-        raise SettingsProblem(f"`{wanted}` is no model: give `champion`, `models:/kwcolor/NUMBER` or a bundle's folder.")
+        raise SettingsProblem(
+            f"`{wanted}` is no model: give `champion`, `models:/kwcolor/NUMBER` or a bundle's folder."
+        )
     tracking = open_tracking(settings)
     tracking.prepare()
     chosen = model_by_name(wanted, tracking, settings)

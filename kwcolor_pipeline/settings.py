@@ -22,6 +22,9 @@ from pydantic_settings import (
 
 from kwcolor_pipeline.home import Home
 
+#: Variables of that prefix which are no settings: the file to read, and what only tests read.
+_NOT_SETTINGS = ("KWCOLOR_CONFIG", "KWCOLOR_TEST_")
+
 
 class SettingsProblem(Exception):
     """A setting that cannot be used; the message is one plain sentence for the operator."""
@@ -55,7 +58,10 @@ class DownloadSettings(_Group):
 
     max_bytes: int = Field(80_000_000, gt=0, description="Largest file that is accepted, in bytes")
     max_pixels: int = Field(
-        120_000_000, gt=0, le=178_000_000, description="Largest picture that is accepted, in pixels (PIL opens no larger)"
+        120_000_000,
+        gt=0,
+        le=178_000_000,
+        description="Largest picture that is accepted, in pixels (PIL opens no larger)",
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to wait for a connection")
     read_timeout: float = Field(30, gt=0, description="Seconds to wait for the next bytes")
@@ -141,11 +147,11 @@ class Settings(BaseSettings):
     )
     mlflow_ui_url: str = Field("http://127.0.0.1:5000", description="Where people open MLflow; for links")
     mlflow_experiment: str = Field("kwcolor", description="MLflow experiment that holds the runs")
-    loc: LocSettings = LocSettings()  # type: ignore[call-arg]
-    download: DownloadSettings = DownloadSettings()  # type: ignore[call-arg]
-    near_duplicates: NearDuplicateSettings = NearDuplicateSettings()  # type: ignore[call-arg]
-    curation: CurationSettings = CurationSettings()  # type: ignore[call-arg]
-    pairs: PairSettings = PairSettings()  # type: ignore[call-arg]
+    loc: LocSettings = LocSettings()
+    download: DownloadSettings = DownloadSettings()
+    near_duplicates: NearDuplicateSettings = NearDuplicateSettings()
+    curation: CurationSettings = CurationSettings()
+    pairs: PairSettings = PairSettings()
 
     @field_validator("sources", "korean_war_sources", mode="before")
     @classmethod
@@ -187,8 +193,13 @@ def load_settings(**overrides: Any) -> Settings:
     Raises SettingsProblem with one sentence that names the setting and what it may be.
     """
     config = os.environ.get("KWCOLOR_CONFIG")
-    if config and not Path(config).is_file():
-        raise SettingsProblem(f"KWCOLOR_CONFIG names {config}, which is not a file; unset it or create the file.")
+    if config and not Path(config).exists():
+        raise SettingsProblem(f"KWCOLOR_CONFIG names {config}, which does not exist; unset it or create the file.")
+    for variable in os.environ:
+        if variable.startswith("KWCOLOR_") and not variable.startswith(_NOT_SETTINGS):
+            name = variable.removeprefix("KWCOLOR_").partition("__")[0].lower()
+            if name not in Settings.model_fields:
+                raise SettingsProblem(f"{variable} is set, but there is no setting `{name}`; unset it or correct it.")
     try:
         return Settings(**overrides)
     except pydantic.ValidationError as error:

@@ -10,9 +10,7 @@ from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings
 
 
-def describe_crawl(
-    context: dg.AssetExecutionContext, report: CrawlReport, settings: Settings
-) -> dg.MaterializeResult:
+def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, settings: Settings) -> dg.MaterializeResult:
     """Counts, reasons, a thumbnail sheet, and the check of the year."""
     for sentence in report.incomplete:
         context.log.warning(f"This year is incomplete: {sentence}")

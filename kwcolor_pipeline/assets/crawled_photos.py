@@ -21,9 +21,7 @@ NAME = "crawled_photos"
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME)],
 )
-def crawled_photos(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+def crawled_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """One year's manifest: a row for every photograph that the sources list, stored or rejected with the reason.
 
     The pictures lie in the photo store under the sha256 of their bytes. A year means what its source

@@ -19,7 +19,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
 )
 def critic(
     context: dg.AssetExecutionContext,
-    config: TrainingConfig,  # type: ignore[valid-type]
+    config: TrainingConfig,
     settings: dg.ResourceParam[Settings],
     mlflow: dg.ResourceParam[MLflow],
 ) -> dg.MaterializeResult:

@@ -17,9 +17,7 @@ from kwcolor_pipeline.settings import Settings
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
-def curated_photos(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Truly in colour, large enough, photographs and not drawings or pages, not colorized by somebody.
 
     Every rejection keeps its reason; a person's decision in `review/decisions.csv` wins over the rules.

@@ -1,5 +1,7 @@
 """Asset: the report on the test split; it moves the alias `champion`, or not."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
@@ -7,6 +9,9 @@ from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG, Tracking, Version
+
+if TYPE_CHECKING:
+    from kwcolor_pipeline.evaluation.comparison import Rival
 
 CODE_VERSION = "1"
 
@@ -45,12 +50,12 @@ def evaluation_report(
         for row in evaluation.table
         for name, value in row.metrics.items()
     }
+    own = next(row for row in evaluation.table if row.colorizer == GAN)
     if not comparison.reused:
         with mlflow.run_for(context, {"model_version": version.number, "preset": settings.preset}) as (_, run):
             run.log_metrics(numbers)
             run.log_artifact(comparison.report)
             run.log_artifact(comparison.metrics_file)
-        own = next(row for row in evaluation.table if row.colorizer == GAN)
         tracking.log_version_metrics(version, {f"test_{name}": value.value for name, value in own.metrics.items()})
     # A report that was there before may have been killed before it could promote; a champion that
     # somebody chose by hand since then stays.
@@ -67,13 +72,17 @@ def evaluation_report(
             "model_version": version.number,
             "test_photographs": len(evaluation.rows_of(GAN)),
             "reused": comparison.reused,
-            **{f"{GAN.replace(' ', '_')}/{key.split('/')[1]}": value for key, value in numbers.items() if GAN.replace(" ", "_") in key},
+            **{
+                f"{GAN.replace(' ', '_')}/{key.split('/')[1]}": value
+                for key, value in numbers.items()
+                if GAN.replace(" ", "_") in key
+            },
         },
         data_version=dg.DataVersion(comparison.result.data_version),
     )
 
 
-def _rival(settings: Settings, tracking: Tracking, champion: Version | None):  # type: ignore[no-untyped-def]
+def _rival(settings: Settings, tracking: Tracking, champion: Version | None) -> "Rival | None":
     """The champion as the comparison takes it; None where there is none."""
     from kwcolor_pipeline.evaluation.comparison import Rival
 

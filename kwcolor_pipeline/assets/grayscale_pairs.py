@@ -20,9 +20,7 @@ from kwcolor_pipeline.settings import Settings
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
-def grayscale_pairs(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """What the networks see: grey picture in, colour picture out, in tar shards that any tool opens.
 
     Splits are drawn by cluster, and a photograph that was once in the test split never trains.

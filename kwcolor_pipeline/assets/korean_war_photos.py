@@ -21,9 +21,7 @@ NAME = "korean_war_photos"
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME)],
 )
-def korean_war_photos(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """The target domain: black-and-white photographs of the Korean War, one partition a year.
 
     The same manifest and store as `crawled_photos`; photographs in colour are rejected here.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Optional
+from typing import Any
 
 import dagster as dg
 import pydantic
@@ -13,23 +13,20 @@ from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun
 from kwcolor_pipeline.training.presets import PRESETS, Preset, load_preset
 
-#: Config class with the preset's name and, for each of its fields, an optional replacement.
-TrainingConfig: type[dg.Config] = pydantic.create_model(
-    "TrainingConfig",
-    __base__=dg.Config,
-    preset=(
-        Optional[str],  # noqa: UP045 - Dagster reads this form
-        pydantic.Field(None, description=f"One of {', '.join(PRESETS)}; empty for the one in the settings"),
-    ),
-    **{
-        name: (
-            Optional[float if field.annotation is float else int if field.annotation is int else str],  # noqa: UP045
-            pydantic.Field(None, description=f"{field.description}; empty for the preset's own"),
-        )
-        for name, field in Preset.model_fields.items()
-        if field.annotation in (int, float, str) and name != "name"
-    },
-)
+
+def _launchpad_fields() -> dict[str, Any]:
+    """The preset's name and, for each of its numbers and words, an optional replacement."""
+    name = pydantic.Field(None, description=f"One of {', '.join(PRESETS)}; empty for the one in the settings")
+    fields: dict[str, Any] = {"preset": (str | None, name)}
+    for key, field in Preset.model_fields.items():
+        if field.annotation in (int, float, str) and key != "name":
+            text = f"{field.description}; empty for the preset's own"
+            fields[key] = (field.annotation | None, pydantic.Field(None, description=text))
+    return fields
+
+
+#: What the launchpad shows for a training asset.
+TrainingConfig: type[dg.Config] = pydantic.create_model("TrainingConfig", __base__=dg.Config, **_launchpad_fields())
 
 
 def chosen_preset(config: dg.Config, settings: Settings) -> Preset:

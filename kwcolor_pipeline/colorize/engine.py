@@ -48,7 +48,7 @@ class Colorizer:
         The network's answer is averaged with that for the mirror image: chroma has no handedness.
         """
         lightness = grey_to_lightness(torch.from_numpy(np.array(gray)))[None, None].to(self._device)
-        size = _working_size(*gray.shape, self._shortest_side)
+        size = _working_size(gray.shape[0], gray.shape[1], self._shortest_side)
         small = F.interpolate(lightness, size=size, mode="bilinear", antialias=True).clamp(0, 100)
         both = self._generator(torch.cat([small, small.flip(3)])).float()
         return ((both[:1] + both[1:].flip(3)) / 2).cpu()

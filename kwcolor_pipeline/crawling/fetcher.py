@@ -29,6 +29,7 @@ from kwcolor_pipeline.crawling.requesting import (
     RequestRefused,
     Stopped,
     pause_after,
+    shared_limiter,
 )
 from kwcolor_pipeline.crawling.sources.base import Candidate, ListingPage, ListingProblem, PagedSource
 from kwcolor_pipeline.photos.manifest import ManifestRow
@@ -209,7 +210,7 @@ class IntakeStorage(BaseStorage):
     def write(self, candidate: Candidate, answer: Any) -> ManifestRow:
         return self._intake.take(candidate, answer.body, etag=answer.etag, last_modified=answer.last_modified)
 
-    def exists(self, candidate: Candidate) -> bool:  # noqa: ARG002 - the intake has decided it before
+    def exists(self, candidate: Candidate) -> bool:
         return False
 
     def max_file_idx(self) -> int:
@@ -249,7 +250,7 @@ class ListingCrawler(Crawler):
         self._intake = intake
         self._limits = settings.download
 
-    def set_logger(self, log_level: int = logging.INFO) -> None:  # noqa: ARG002 - logging is the program's affair
+    def set_logger(self, log_level: int = logging.INFO) -> None:
         self.logger = logging.getLogger(__name__)
 
     def set_proxy_pool(self, pool: ProxyPool | None = None) -> None:
@@ -267,8 +268,8 @@ class ListingCrawler(Crawler):
             source=source,
             key=key,
             requester=Requester(self.session, self._limits, self._stop),
-            pages=RateLimiter(source.pages_per_10s, self._stop),
-            pictures=RateLimiter(source.pictures_per_10s, self._stop),
+            pages=shared_limiter(f"{source.name} pages", source.pages_per_10s),
+            pictures=shared_limiter(f"{source.name} pictures", source.pictures_per_10s),
             intake=self._intake,
             attempts=self._limits.attempts,
             stop=self._stop,

@@ -6,6 +6,7 @@ for, and what becomes of it, does not.
 
 import collections
 import email.utils
+import functools
 import random
 import threading
 import time
@@ -62,19 +63,18 @@ class Answer:
 class RateLimiter:
     """At most ``per_10s`` requests to a host in ten seconds, and none while a host asked to wait."""
 
-    def __init__(self, per_10s: int, stop: threading.Event) -> None:
+    def __init__(self, per_10s: int) -> None:
         self._per_10s = per_10s
-        self._stop = stop
         self._lock = threading.Lock()
         self._times: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
         self._closed_until: dict[str, float] = collections.defaultdict(float)
 
-    def wait(self, host: str) -> None:
-        """Return when a request to ``host`` may be made; raises Stopped when the crawl stops."""
+    def wait(self, host: str, stop: threading.Event) -> None:
+        """Return when a request to ``host`` may be made; raises Stopped when ``stop`` is set before."""
         while (pause := self._pause_before(host)) > 0:
-            if self._stop.wait(pause):
+            if stop.wait(pause):
                 break
-        if self._stop.is_set():
+        if stop.is_set():
             raise Stopped
 
     def close(self, host: str, seconds: float) -> None:
@@ -96,6 +96,12 @@ class RateLimiter:
             return 0.0
 
 
+@functools.cache
+def shared_limiter(kind: str, per_10s: int) -> RateLimiter:  # noqa: ARG001 - part of the cache key
+    """The limiter of all requests of a ``kind`` in this process: an archive counts across crawls."""
+    return RateLimiter(per_10s)
+
+
 class Requester:
     """Asks for addresses and gives complete answers, within the limits for one picture."""
 
@@ -115,7 +121,7 @@ class Requester:
         """
         host = urlsplit(url).netloc
         for attempt in range(1, self._limits.attempts + 1):
-            limiter.wait(host)
+            limiter.wait(host, self._stop)
             problem, told_to_wait = "", 0.0
             try:
                 answer, told_to_wait = self._get_once(url, limiter)
@@ -151,7 +157,7 @@ class Requester:
                 if not response.is_redirect:
                     return self._read(response, deadline)
                 url = redirected(url, response.headers["Location"])
-            limiter.wait(urlsplit(url).netloc)
+            limiter.wait(urlsplit(url).netloc, self._stop)
         raise RequestRefused("redirect_loop")
 
     def _read(self, response: requests.Response, deadline: float) -> tuple[Answer, float]:

@@ -57,6 +57,7 @@ def _asked(weights: str, rows: Sequence[ManifestRow]) -> str:
 
 
 def gallery_folder(home: Home) -> Path:
+    """Where the gallery lies."""
     return home.reports / "colorized_gallery"
 
 

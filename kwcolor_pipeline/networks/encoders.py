@@ -5,6 +5,7 @@ Weights are never silently random: `none` has to be written.
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -62,7 +63,7 @@ def _state_from_file(path: Path) -> dict[str, torch.Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise SettingsProblem(f"The encoder weights file {path} does not exist.") from error
-    except Exception as error:  # noqa: BLE001 - any unreadable or unsafe file ends here, as one sentence
+    except Exception as error:
         raise SettingsProblem(f"{path} cannot be read as weights without running code in it: {error}.") from error
 
 
@@ -79,7 +80,7 @@ def build_encoder(name: str, weights: str) -> nn.Module:
     if weights == "hub":
         try:
             return timm.create_model(name, pretrained=True, features_only=True)
-        except Exception as error:  # noqa: BLE001 - the hub fails in many ways; all mean the same to the operator
+        except Exception as error:
             raise SettingsProblem(
                 f"The weights of `{name}` cannot be downloaded ({type(error).__name__}); give a file as "
                 "encoder_weights, or use the encoder "
@@ -101,3 +102,14 @@ def build_encoder(name: str, weights: str) -> nn.Module:
     if missing:
         raise SettingsProblem(f"The encoder weights {weights} do not fit `{name}`: {missing[0]} is missing.")
     return encoder
+
+
+def feature_channels(encoder: Any) -> list[int]:
+    """Channels of an encoder's feature maps, from stride 2 to stride 32."""
+    return list(encoder.feature_info.channels())
+
+
+def expected_statistics(encoder: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, per channel in 0..1, that the encoder's inputs were normalised with."""
+    config = getattr(encoder, "pretrained_cfg", None) or encoder.default_cfg
+    return tuple(config["mean"]), tuple(config["std"])

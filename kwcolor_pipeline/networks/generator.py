@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kwcolor_pipeline.networks.encoders import build_encoder
+from kwcolor_pipeline.networks.encoders import build_encoder, expected_statistics, feature_channels
 
 #: The sides of what the network is given have to be multiples of this.
 STRIDE = 32
@@ -60,21 +60,24 @@ class Generator(nn.Module):
         widths: channels of the decoder at strides 16, 8, 4 and 2.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, encoder: str, encoder_weights: str, widths: Sequence[int]):
         super().__init__()
         self.encoder = build_encoder(encoder, encoder_weights)
-        skips = self.encoder.feature_info.channels()
-        config = self.encoder.pretrained_cfg if hasattr(self.encoder, "pretrained_cfg") else self.encoder.default_cfg
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
+        skips = feature_channels(self.encoder)
+        mean, std = expected_statistics(self.encoder)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         belows = [skips[4], *widths[:3]]
         self.ups = nn.ModuleList(
-            UpBlock(below, skip, width)
-            for below, skip, width in zip(belows, reversed(skips[:4]), widths, strict=True)
+            UpBlock(below, skip, width) for below, skip, width in zip(belows, reversed(skips[:4]), widths, strict=True)
         )
         self.attention = SelfAttention(widths[0])
         self.chroma = nn.Conv2d(widths[3], 2, 3, padding=1)
         nn.init.zeros_(self.chroma.weight)
+        assert self.chroma.bias is not None  # the layer has one by default
         nn.init.zeros_(self.chroma.bias)
 
     def forward(self, lightness: torch.Tensor) -> torch.Tensor:

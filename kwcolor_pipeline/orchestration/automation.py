@@ -18,9 +18,7 @@ def _new_content(needed: dg.AutomationCondition) -> dg.AutomationCondition:
     """
     changed = _C.any_deps_match(_C.data_version_changed() | (~_C.missing()).newly_true())
     handled = _C.newly_requested() | _C.newly_updated()
-    return (
-        changed.since(handled) & ~_C.in_progress() & ~_C.any_deps_in_progress() & needed
-    )
+    return changed.since(handled) & ~_C.in_progress() & ~_C.any_deps_in_progress() & needed
 
 
 #: One year is enough: most of the years that a source could have are never crawled.

@@ -17,6 +17,7 @@ from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.photos.curation import curate_is_current
+from kwcolor_pipeline.photos.manifest import FIRST_WEB_YEAR, FIRST_YEARS
 from kwcolor_pipeline.photos.near_duplicates import deduplicate_is_current
 from kwcolor_pipeline.photos.pairs import make_pairs_is_current
 from kwcolor_pipeline.settings import Settings, SettingsProblem
@@ -76,10 +77,10 @@ def crawl_steps(settings: Settings, years: Sequence[str] | None, select: Sequenc
     everything = {key for _, partitions in _CRAWLS.values() for key in partitions.get_partition_keys()}
     for year in years or ():
         if year not in everything:
-            known = [key for key in CRAWLED_YEARS.get_partition_keys() if key.isdigit()]
+            numbers = [key for key in CRAWLED_YEARS.get_partition_keys() if key.isdigit()]
             raise SettingsProblem(
-                f"`{year}` is not a year of this pipeline; use a year from {min(known)} to 1955 or from 2005 to "
-                f"{max(known)}, or `undated`."
+                f"`{year}` is not a year of this pipeline; use a year from {min(numbers)} to {max(FIRST_YEARS)} or "
+                f"from {FIRST_WEB_YEAR} to {max(numbers)}, or `undated`."
             )
     for asset, (job, partitions) in _CRAWLS.items():
         if asset not in select:
@@ -251,8 +252,8 @@ def run(
         execute(definitions, instance, step, outcome)
     if outcome.could_not_start:
         return outcome
-    step = following_step(settings, instance, mlflow, select)
-    if step is not None:
-        announce(step.label)
-        execute(definitions, instance, step, outcome)
+    following = following_step(settings, instance, mlflow, select)
+    if following is not None:
+        announce(following.label)
+        execute(definitions, instance, following, outcome)
     return outcome

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from kwcolor_pipeline.settings import SettingsProblem
 
 _INDEX = "index.json"
 _PIXELS = "pixels.bin"
+_SCALING = Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,22 @@ class TrainingBatches:
         for row in range(self._batch_size):
             number, position = divmod(step * self._batch_size + row, len(self._cache))
             picture = self._cache.picture(self._order(number)[position])
-            top = rng.integers(picture.shape[0] - self._size + 1)
-            left = rng.integers(picture.shape[1] - self._size + 1)
-            crop = picture[top : top + self._size, left : left + self._size]
+            crop = self._crop(picture, rng)
             crops[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
         gamma = np.exp(rng.uniform(-self._jitter, self._jitter, self._batch_size)) if self._jitter else None
         return to_batch(crops, self._device, gamma)
+
+    def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random square, between the crop's own size and the picture's shortest side, scaled to that size."""
+        side = rng.integers(self._size, min(picture.shape[:2]) + 1)
+        top = rng.integers(picture.shape[0] - side + 1)
+        left = rng.integers(picture.shape[1] - side + 1)
+        crop = picture[top : top + side, left : left + side]
+        if side == self._size:
+            return crop
+        # Four channels go through Pillow as RGBA would, unweighted: `RGBX` has no alpha to multiply with.
+        scaled = Image.fromarray(np.ascontiguousarray(crop), "RGBX").resize((self._size, self._size), _SCALING)
+        return np.asarray(scaled)
 
 
 def centre_crops(cache: PictureCache, size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
@@ -147,5 +157,3 @@ def centre_crops(cache: PictureCache, size: int, batch_size: int, device: torch.
             top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
             crops.append(picture[top : top + size, left : left + size])
         yield to_batch(np.stack(crops), device)
-
-

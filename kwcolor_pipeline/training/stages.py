@@ -4,7 +4,6 @@ A stage that is asked the same again returns its bundle; one that was killed goe
 checkpoint; a new bundle appears whole or not at all.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from kwcolor_pipeline.training.data import TrainingBatches, open_cache
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, train
 from kwcolor_pipeline.training.model_card import write_model_card
 from kwcolor_pipeline.training.presets import CODE_VERSION, Preset
+
 
 @dataclass(frozen=True)
 class Request:
@@ -160,5 +160,3 @@ def run_stage(
     for outdated in request.checkpoint.parent.glob("*.checkpoint"):
         outdated.unlink()
     return Trained(read_bundle(request.folder), result, reused=False)
-
-

@@ -214,10 +214,12 @@ def test_the_crawler_tells_who_it_is_and_heeds_no_proxy(library, crawl, monkeypa
         assert "Referer" not in headers
 
 
-def test_the_rate_limit_holds_across_threads(library, crawl, monkeypatch):
+def test_the_rate_limit_holds_across_threads_and_crawls(library, crawl, monkeypatch):
     monkeypatch.setattr(requesting, "_WINDOW", 1.0)
-    library.add(12)
+    library.add(7)
+    library.add(5, date="1941", years=(1941, 1941))
     crawl(library, loc={"downloads_per_10s": 5})
+    crawl(library, "1941", loc={"downloads_per_10s": 5})
     times = sorted(time for path, asked in library.times.items() if path.startswith("/image/") for time in asked)
     assert all(later - early >= 1.0 for early, later in zip(times, times[5:], strict=False))
 

@@ -36,18 +36,18 @@ def test_pauses_grow_and_are_bounded():
 
 def test_a_stop_ends_the_waiting():
     stop = threading.Event()
-    limiter = RateLimiter(1, stop)
+    limiter = RateLimiter(1)
     limiter.close("a", 3600)
     threading.Timer(0.1, stop.set).start()
     with pytest.raises(Stopped):
-        limiter.wait("a")
+        limiter.wait("a", stop)
 
 
 def test_a_closed_host_closes_no_other():
-    limiter = RateLimiter(1, threading.Event())
+    limiter = RateLimiter(1)
     limiter.close("a", 3600)
     before = time.monotonic()
-    limiter.wait("b")
+    limiter.wait("b", threading.Event())
     assert time.monotonic() - before < 60
 
 

@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all that a newcomer needs; both install what they use into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The demo and the tests shall not depend on the settings of the shell that they are called from.
+CLEAN := env $(foreach name,$(filter-out KWCOLOR_TEST_%,$(filter KWCOLOR_%,$(shell env | cut -d= -f1))),-u $(name))
+export DAGSTER_DISABLE_TELEMETRY := yes
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo ui test test-slow lint format clean
+
+help:  ## Say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.installed: setup.cfg pyproject.toml constraints.txt
+	@echo "Installing into .venv; PyTorch is large, so the first time takes some minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+install: .venv/.installed  ## Install the pipeline into .venv
+
+demo: .venv/.installed  ## Run the whole graph on the embedded photographs and say where the report is
+	@$(CLEAN) KWCOLOR_HOME=var KWCOLOR_CONFIG=/dev/null KWCOLOR_SOURCES=sample KWCOLOR_KOREAN_WAR_SOURCES=sample $(BIN)/kwcolor run
+
+ui: .venv/.installed  ## Open Dagster's and MLflow's pages; Ctrl-C stops both
+	@$(BIN)/kwcolor ui
+
+test: .venv/.installed-dev  ## Run the tests, offline
+	@$(CLEAN) $(BIN)/pytest -n 2 --dist loadfile
+
+test-slow: .venv/.installed-dev  ## Run the longer proofs: killed processes, real servers, a real browser
+	@$(CLEAN) $(BIN)/pytest -m slow
+
+lint: .venv/.installed-dev  ## Check style, imports and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/.installed-dev  ## Rewrite the code in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## Remove the environment and the caches; photographs and models in var stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
