@@ -142,5 +142,5 @@ class Result:
         """The record at ``path``; None where there is none or where it cannot be read as one."""
         try:
             return cls(**json.loads(path.read_text()))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        except (FileNotFoundError, ValueError, TypeError):
             return None

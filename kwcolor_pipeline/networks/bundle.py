@@ -5,9 +5,10 @@ Weights are safetensors, so loading a bundle never runs code that is in it.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,9 @@ from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import SettingsProblem
 
 DESCRIPTION = "model.json"
+
+_REMEDY = "delete the folder and train again, or export the model again"
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,32 @@ def read_bundle(folder: Path) -> Bundle:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SettingsProblem(f"{folder} is not a model bundle: it has no {DESCRIPTION}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise SettingsProblem(f"{folder / DESCRIPTION} is damaged; train or export the model again.") from error
+        raise SettingsProblem(f"{folder / DESCRIPTION} is damaged; {_REMEDY}.") from error
     if not found:
-        raise SettingsProblem(f"{folder} is not a complete model bundle: {bundle.weights_file.name} is missing.")
+        raise SettingsProblem(
+            f"{folder} is not a complete model bundle: {bundle.weights_file.name} is missing; {_REMEDY}."
+        )
     return bundle
 
 
-def _load(bundle: Bundle, network: nn.Module, device: torch.device) -> None:
+def _loaded(
+    bundle: Bundle, kind: str, build: Callable[[dict[str, Any]], _Network], device: torch.device
+) -> _Network:
+    """The bundle's network of this kind in evaluation mode; ``build`` makes it from the architecture."""
+    if bundle.description["kind"] != kind:
+        raise SettingsProblem(f"{bundle.folder} holds a {bundle.description['kind']}, not a {kind}.")
+    try:
+        network = build(bundle.description["architecture"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SettingsProblem(f"{bundle.folder / DESCRIPTION} describes no {kind}; {_REMEDY}.") from error
     try:
         network.load_state_dict(load_file(bundle.weights_file))
     except (SafetensorError, RuntimeError) as error:
         raise SettingsProblem(
             f"{bundle.weights_file} is damaged or belongs to another network (sha256 of the file "
-            f"{sha256_of(bundle.weights_file)[:12]}…); train or export the model again."
+            f"{sha256_of(bundle.weights_file)[:12]}…); {_REMEDY}."
         ) from error
-    network.to(device)
+    return network.to(device).eval()
 
 
 def load_generator(bundle: Bundle, device: torch.device) -> Generator:
@@ -91,12 +106,7 @@ def load_generator(bundle: Bundle, device: torch.device) -> Generator:
 
     Raises SettingsProblem when the bundle holds something else or is damaged.
     """
-    if bundle.description["kind"] != "generator":
-        raise SettingsProblem(f"{bundle.folder} holds a {bundle.description['kind']}, not a generator.")
-    architecture = bundle.description["architecture"]
-    generator = Generator(architecture["encoder"], "none", architecture["widths"])
-    _load(bundle, generator, device)
-    return generator.eval()
+    return _loaded(bundle, "generator", lambda of: Generator(of["encoder"], "none", of["widths"]), device)
 
 
 def load_critic(bundle: Bundle, device: torch.device) -> Critic:
@@ -104,11 +114,7 @@ def load_critic(bundle: Bundle, device: torch.device) -> Critic:
 
     Raises SettingsProblem when the bundle holds something else or is damaged.
     """
-    if bundle.description["kind"] != "critic":
-        raise SettingsProblem(f"{bundle.folder} holds a {bundle.description['kind']}, not a critic.")
-    critic = Critic(bundle.description["architecture"]["widths"])
-    _load(bundle, critic, device)
-    return critic.eval()
+    return _loaded(bundle, "critic", lambda of: Critic(of["widths"]), device)
 
 
 def nonfinite_tensors(bundle: Bundle) -> list[str]:

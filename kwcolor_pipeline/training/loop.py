@@ -5,6 +5,7 @@ about it. Losses are read from the device once an epoch.
 """
 
 import math
+import pickle
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from kwcolor_pipeline.home import atomic_path
+from kwcolor_pipeline.settings import SettingsProblem
 from kwcolor_pipeline.training.data import Batch
 
 #: Called after every epoch with its record: epoch, step, losses, validation, images a second.
@@ -101,7 +103,10 @@ def _resume(path: Path, stage: Stage, best: _Best, progress: _Progress, asked: s
     """Restore everything from the checkpoint, if there is one of the same request."""
     if not path.exists():
         return
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise SettingsProblem(f"The checkpoint {path} is damaged; delete it to begin this training anew.") from error
     if state["asked"] != asked:
         return
     for name, network in stage.networks.items():
@@ -113,6 +118,19 @@ def _resume(path: Path, stage: Stage, best: _Best, progress: _Progress, asked: s
     vars(progress).update(state["progress"])
 
 
+def _check_weights(stage: Stage, step: int) -> None:
+    """A finite loss can have a gradient that is not: the weights show it one step before the loss does."""
+    for name, network in stage.networks.items():
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise _diverged(f"The weights of the {name} are no longer finite", step)
+
+
+def _diverged(what: str, step: int) -> TrainingDiverged:
+    return TrainingDiverged(
+        f"{what} at step {step}; the last good checkpoint is kept. Lower the learning rate, or use precision=float32."
+    )
+
+
 def _means(progress: _Progress) -> dict[str, float]:
     """Mean of each loss over the epoch under way, read from the device now.
 
@@ -121,13 +139,11 @@ def _means(progress: _Progress) -> dict[str, float]:
     means = {}
     first_step = progress.step - len(progress.losses)
     for name in progress.losses[0] if progress.losses else ():
-        values = torch.stack([losses[name] for losses in progress.losses]).float().cpu()
+        # Losses of before a checkpoint are on the host, later ones on the device.
+        values = torch.stack([losses[name].cpu() for losses in progress.losses]).float()
         bad = (~values.isfinite()).nonzero()
         if len(bad):
-            raise TrainingDiverged(
-                f"The loss `{name}` is {float(values[bad[0, 0]])} at step {first_step + int(bad[0, 0])}; "
-                "the last good checkpoint is kept. Lower the learning rate, or use precision=float32."
-            )
+            raise _diverged(f"The loss `{name}` is {float(values[bad[0, 0]])}", first_step + int(bad[0, 0]))
         means[name] = float(values.mean())
     return means
 
@@ -147,7 +163,7 @@ def train(
 
     The stage's result is set to its best validated epoch. Gives the history (one record per epoch)
     and the best epoch's number.
-    Raises TrainingDiverged when a loss is not finite.
+    Raises TrainingDiverged when a loss or a weight is not finite, SettingsProblem when the checkpoint is damaged.
     """
     best, done = _Best(), _Progress()
     _resume(checkpoint, stage, best, done, asked)
@@ -164,6 +180,7 @@ def train(
                 epoch = len(done.history) + 1
                 record = {"epoch": float(epoch), "step": float(done.step)} | _means(done)
                 seconds = time.monotonic() - began
+                _check_weights(stage, done.step)
                 record |= {**stage.validate(), "images_per_second": images / seconds, "seconds": seconds}
                 best.offer(record["score"], epoch, stage.result())
                 done.history.append(record)
@@ -172,6 +189,7 @@ def train(
                 on_epoch(record)
             if done.step < steps and time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 _means(done)  # a checkpoint after a broken step would be no good one
+                _check_weights(stage, done.step)
                 _save(checkpoint, stage, best, done, asked)
                 saved = time.monotonic()
     stage.result().load_state_dict(best.state)

@@ -3,7 +3,7 @@
 No heavy import here: Dagster shows these fields in its launchpad.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,8 @@ from kwcolor_pipeline.settings import SettingsProblem
 #: Raise when a change in the networks or in training changes what is learned.
 CODE_VERSION = "1"
 
+_Width = Annotated[int, Field(ge=1)]
+
 
 class Preset(BaseModel):
     """A training recipe. Fields that begin with a stage's name change only that stage and what follows it."""
@@ -20,7 +22,7 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="Name of the preset that this began as")
-    seed: int = Field(0, description="Seed of weights, order and augmentation")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation")
     size: int = Field(64, ge=32, multiple_of=32, description="Side of a training crop in pixels")
     batch_size: int = Field(16, ge=2, description="Pictures a step")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
@@ -35,10 +37,10 @@ class Preset(BaseModel):
     encoder_weights: str = Field(
         "bundled", description="ImageNet weights: bundled (Lite0 only), hub (download), none (random), or a file"
     )
-    generator_widths: tuple[int, int, int, int] = Field(
+    generator_widths: tuple[_Width, _Width, _Width, _Width] = Field(
         (128, 96, 64, 48), description="Channels of the decoder at strides 16, 8, 4 and 2"
     )
-    critic_widths: tuple[int, ...] = Field((48, 96, 192, 192), description="Channels of the critic's layers")
+    critic_widths: tuple[_Width, ...] = Field((48, 96, 192, 192), min_length=1, description="Channels of the critic's layers")
 
     pretrain_epochs: int = Field(25, ge=1, description="Passes over the training pictures with pixel loss")
     pretrain_min_steps: int = Field(240, ge=1, description="Steps at least, for small collections")
