@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kwcolor_pipeline.settings import Settings, SettingsProblem, load_settings
@@ -34,13 +35,13 @@ def main() -> None:
     try:
         app()
     except SettingsProblem as problem:
-        _err.print(f"[red]Could not start:[/] {problem}", soft_wrap=True, highlight=False)
+        _err.print(f"[red]Could not start:[/] {escape(str(problem))}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
 def _finish(problems: list[str], could_not_start: bool = False) -> None:
     for problem in problems:
-        _err.print(f"[red]·[/] {problem}", soft_wrap=True, highlight=False)
+        _err.print(f"[red]·[/] {escape(problem)}", soft_wrap=True, highlight=False)
     if problems:
         raise typer.Exit(2 if could_not_start else 1)
 
@@ -74,7 +75,7 @@ def run(
             MLflow(settings),
             years=[year.strip() for year in years.split(",")] if years else None,
             select=chosen,
-            announce=lambda label: _out.print(f"[bold]→[/] {label}", highlight=False),
+            announce=lambda label: _out.print(f"[bold]→[/] {escape(label)}", highlight=False),
         )
     done = f"materialized {len(outcome.materialized)}" if outcome.materialized else "everything was up to date"
     _out.print(f"[green]Done:[/] {done}.", highlight=False)
@@ -83,7 +84,7 @@ def run(
         ("gallery", gallery_folder(settings.paths) / "index.html"),
     ):
         if page.exists():
-            _out.print(f"  {name}: {page}", soft_wrap=True, highlight=False)
+            _out.print(f"  {name}: {page}", soft_wrap=True, highlight=False, markup=False)
     _out.print("  the asset graph and the model versions: kwcolor ui (or make ui)", highlight=False)
     _finish(outcome.problems, outcome.could_not_start)
 
@@ -114,8 +115,10 @@ def colorize(
     settings = load_settings()
     bundle, name = _model(settings, model)
     report = colorize_files(settings, photographs, output, bundle, name, ending)
-    _out.print(f"[green]Done:[/] {len(report.written)} colorized into {output}.", soft_wrap=True, highlight=False)
-    _finish(report.problems)
+    if report.written:
+        done = f"{len(report.written)} colorized into {escape(str(output))}"
+        _out.print(f"[green]Done:[/] {done}.", soft_wrap=True, highlight=False)
+    _finish(report.problems, could_not_start=not report.written)
 
 
 @app.command()

@@ -120,7 +120,7 @@ class PairSettings(_Group):
         description="`lightness`: the grey of the same CIE L*; `luma`: PIL's mode L, as the paper did",
     )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="Share of the clusters that choose the checkpoint")
-    test_share: float = Field(0.17, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
+    test_share: float = Field(0.22, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
 
 
 class Settings(BaseSettings):

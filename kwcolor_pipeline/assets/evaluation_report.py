@@ -1,17 +1,19 @@
 """Asset: the report on the test split; it moves the alias `champion`, or not."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
+from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG, Tracking, Version
+from kwcolor_pipeline.tracking.mlflow_tracking import PROMOTED_TAG, WEIGHTS_TAG, Tracking, Version
 
 if TYPE_CHECKING:
     from kwcolor_pipeline.evaluation.comparison import Rival
+    from kwcolor_pipeline.evaluation.evaluate import TableRow
 
 CODE_VERSION = "1"
 
@@ -22,7 +24,7 @@ CODE_VERSION = "1"
     kinds={"python", "mlflow"},
     owners=["team:kwcolor"],
     code_version=str(CODE_VERSION),
-    automation_condition=ON_NEW_CONTENT_OR_TARGET,
+    automation_condition=ON_NEW_CONTENT,
 )
 def evaluation_report(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
@@ -42,9 +44,6 @@ def evaluation_report(
     champion = tracking.champion()
     comparison = compare(settings, _rival(settings, tracking, champion), f"version {version.number}")
     evaluation, verdict = comparison.evaluation, comparison.verdict
-    rows = [
-        {"": row.colorizer, **{name: value.value for name, value in row.metrics.items()}} for row in evaluation.table
-    ]
     numbers = {
         f"{row.colorizer}/{name}".replace(" ", "_").replace(",", ""): value.value
         for row in evaluation.table
@@ -57,16 +56,18 @@ def evaluation_report(
             run.log_artifact(comparison.report)
             run.log_artifact(comparison.metrics_file)
         tracking.log_version_metrics(version, {f"test_{name}": value.value for name, value in own.metrics.items()})
-    # A report that was there before may have been killed before it could promote; a champion that
-    # somebody chose by hand since then stays.
-    if verdict.promote and (champion is None or champion.tags[WEIGHTS_TAG] == comparison.rival_weights):
-        tracking.promote(version, {"kwcolor.promoted": verdict.reason})
+    # A report that was there before may have been killed before it could promote. A version is promoted
+    # once: where somebody went back to another champion since then, that one stays.
+    expected = (comparison.rival_weights, version.tags[WEIGHTS_TAG])
+    unmoved = (champion.tags[WEIGHTS_TAG] if champion else None) in expected
+    if verdict.promote and unmoved and PROMOTED_TAG not in version.tags:
+        tracking.promote(version, {PROMOTED_TAG: verdict.reason})
     context.log.info(verdict.reason)
     return dg.MaterializeResult(
         metadata={
             "summary": comparison.result.summary["summary"],
             "verdict": verdict.reason,
-            "metrics": table(rows),
+            "metrics": _metric_table(evaluation.table),
             "report": dg.MetadataValue.path(str(comparison.report)),
             "metrics_json": dg.MetadataValue.path(str(comparison.metrics_file)),
             "model_version": version.number,
@@ -79,6 +80,17 @@ def evaluation_report(
             },
         },
         data_version=dg.DataVersion(comparison.result.data_version),
+    )
+
+
+def _metric_table(measured: Sequence["TableRow"]) -> dg.MetadataValue:
+    """A line for each metric and a column for each colorizer: narrow enough for the asset's page."""
+    names = dict.fromkeys(name for row in measured for name in row.metrics)
+    return table(
+        [
+            {"": name, **{row.colorizer: row.metrics[name].value if name in row.metrics else "" for row in measured}}
+            for name in names
+        ]
     )
 
 

@@ -57,7 +57,7 @@ def _registered(context: dg.AssetExecutionContext, mlflow: MLflow, trained: Any)
         "kwcolor.preset": description["preset"]["name"],
         "kwcolor.pairs": description["asked"]["pairs"],
     }
-    with mlflow.run_for(context, description["preset"]) as (tracking, run):
+    with mlflow.run_for(context, description["preset"], purpose="version") as (tracking, run):
         run.log_metrics(description["validation"])
         return tracking.register_version(
             run, trained.bundle.folder, tags, f"Trained on {description['training_pictures']} pictures."

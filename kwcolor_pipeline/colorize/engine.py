@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from kwcolor_pipeline.colour.lab import grey_to_lightness, lab_to_rgb_in_gamut
-from kwcolor_pipeline.networks.bundle import load_generator, read_bundle
+from kwcolor_pipeline.networks.bundle import DESCRIPTION, load_generator, read_bundle
 from kwcolor_pipeline.networks.devices import pick_device
 from kwcolor_pipeline.networks.generator import STRIDE
+from kwcolor_pipeline.settings import SettingsProblem
 
 #: Rows that are converted to RGB at once, so that memory follows the width and not the whole picture.
 _ROWS = 256
@@ -76,5 +77,10 @@ def open_colorizer(folder: Path, device: str) -> Colorizer:
     """
     bundle = read_bundle(folder)
     chosen = pick_device(device)
-    preset = bundle.description["preset"]
-    return Colorizer(load_generator(bundle, chosen), chosen, round(preset["size"] * preset["crop_scale"]))
+    generator = load_generator(bundle, chosen)
+    try:
+        preset = bundle.description["preset"]
+        shortest = round(preset["size"] * preset["crop_scale"])
+    except (KeyError, TypeError) as error:
+        raise SettingsProblem(f"{folder / DESCRIPTION} does not say at which size the model was trained.") from error
+    return Colorizer(generator, chosen, shortest)

@@ -104,15 +104,16 @@ def crawl_partition(
 def is_current(settings: Settings, sources: Sequence[Source], asset: str, key: str) -> bool:
     """True when a crawl would find nothing new, which only local sources can tell without crawling.
 
-    The listing is the one that the last crawl finished without failures, and every picture that it
-    stored is still there.
+    The listing is the one that the last crawl finished without failures, every picture that it stored
+    is still there, and it stored some of what was listed: a year that failed that check is tried again.
     """
     active = _covering(sources, key)
     manifest = manifest_path(settings, asset, key)
     recorded = Result.read(manifest.with_suffix(".json"))
     if recorded is None or not manifest.exists() or any(isinstance(source, PagedSource) for source in active):
         return False
-    if recorded.fingerprint != _listing_fingerprint(active, key):
+    stored_none = recorded.summary["listed"] > 0 and recorded.summary["stored"] == 0
+    if stored_none or recorded.fingerprint != _listing_fingerprint(active, key):
         return False
     store = PhotoStore(settings.paths.photos)
     return all(is_in_store(store, row.photo_id) for row in read_manifest(manifest) if row.photo_id)

@@ -1,11 +1,12 @@
 """Measuring a model on any folder of colour photographs."""
 
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
@@ -47,7 +48,7 @@ def _truths(files: list[Path], settings: Settings, left_out: list[str]) -> Itera
     for path in files:
         try:
             image = open_trimmed(path)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             left_out.append(f"{path} cannot be read: {error}.")
             continue
         if not looks_coloured(image, settings.curation):

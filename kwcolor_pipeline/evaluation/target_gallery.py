@@ -51,9 +51,21 @@ def target_photographs(home: Home) -> list[ManifestRow]:
     return sorted(rows.values(), key=lambda row: (row.year_taken or 9999, row.title or "", row.photo_id or ""))
 
 
-def _asked(weights: str, rows: Sequence[ManifestRow]) -> str:
-    shown = [(row.photo_id, row.title, row.creator, row.date_text, row.licence, row.landing_url) for row in rows]
+def _asked(home: Home, weights: str, rows: Sequence[ManifestRow]) -> str:
+    # A photograph that is missing from the store and comes back is another question.
+    shown = [
+        (row.photo_id, row.title, row.creator, row.date_text, row.licence, row.landing_url, _is_stored(home, row))
+        for row in rows
+    ]
     return fingerprint({"code": CODE_VERSION, "weights": weights, "photographs": shown})
+
+
+def _is_stored(home: Home, row: ManifestRow) -> bool:
+    try:
+        PhotoStore(home.photos).find(row.photo_id or "")
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def gallery_folder(home: Home) -> Path:
@@ -65,10 +77,12 @@ def current_gallery(settings: Settings, bundle_folder: Path) -> TargetGallery | 
     """The gallery on disk if it shows today's photographs in this model's colours."""
     folder = gallery_folder(settings.paths)
     result = Result.read(folder / "result.json")
-    wanted = _asked(read_bundle(bundle_folder).weights_sha256, target_photographs(settings.paths))
+    weights = read_bundle(bundle_folder).weights_sha256
+    wanted = _asked(settings.paths, weights, target_photographs(settings.paths))
     if result is None or result.fingerprint != wanted:
         return None
-    return TargetGallery(folder / "index.html", result, reused=True)
+    gallery = TargetGallery(folder / "index.html", result, reused=True)
+    return gallery if all(path.exists() for path in (gallery.index, *gallery.pictures)) else None
 
 
 def make_gallery(settings: Settings, bundle_folder: Path, model: str) -> TargetGallery:
@@ -84,6 +98,7 @@ def make_gallery(settings: Settings, bundle_folder: Path, model: str) -> TargetG
     folder = gallery_folder(home)
     weights = read_bundle(bundle_folder).weights_sha256
     rows = target_photographs(home)
+    colours = folder / f"{weights[:12]}-{CODE_VERSION}"
     colorizer = open_colorizer(bundle_folder, settings.device)
     store = PhotoStore(home.photos)
     items: list[GalleryItem] = []
@@ -91,16 +106,16 @@ def make_gallery(settings: Settings, bundle_folder: Path, model: str) -> TargetG
     for row in tqdm(rows, desc="gallery", unit="photo", disable=not sys.stderr.isatty()):
         assert row.photo_id is not None  # stored rows have one
         name = row.photo_id[:24]
-        grey_path, colour_path = folder / "grey" / f"{name}.jpg", folder / weights[:12] / f"{name}.jpg"
+        grey_path, colour_path = folder / "grey" / f"{name}.jpg", colours / f"{name}.jpg"
         if not (grey_path.exists() and colour_path.exists()):
             try:
                 photograph = read_photograph(store.find(row.photo_id), settings.download.max_pixels)
+                write_colorized(colour_path, colorizer(photograph.gray), photograph, model)
             except (UnreadablePhotograph, FileNotFoundError) as error:
                 problems.append(str(error))
                 continue
             with atomic_path(grey_path) as temporary:
                 Image.fromarray(photograph.gray).save(temporary, "JPEG", quality=92)
-            write_colorized(colour_path, colorizer(photograph.gray), photograph, model)
         with Image.open(colour_path) as picture:
             width, height = picture.size
         items.append(
@@ -122,9 +137,9 @@ def make_gallery(settings: Settings, bundle_folder: Path, model: str) -> TargetG
     pixels = fingerprint([_pixel_hash(item.colour_path) for item in items])
     pictures = [str(item.colour_path.relative_to(folder)) for item in items]
     summary = {"photographs": len(items), "problems": problems, "pictures": pictures, "model": model}
-    result = Result(_asked(weights, rows), pixels, summary)
+    result = Result(_asked(home, weights, rows), pixels, summary)
     result.write(folder / "result.json")
-    _forget_other_models(folder, keep={"grey", weights[:12]})
+    _forget_other_models(folder, keep={"grey", colours.name})
     return TargetGallery(index, result, reused=False)
 
 

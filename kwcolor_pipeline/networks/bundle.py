@@ -81,9 +81,7 @@ def read_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def _loaded(
-    bundle: Bundle, kind: str, build: Callable[[dict[str, Any]], _Network], device: torch.device
-) -> _Network:
+def _loaded(bundle: Bundle, kind: str, build: Callable[[dict[str, Any]], _Network], device: torch.device) -> _Network:
     """The bundle's network of this kind in evaluation mode; ``build`` makes it from the architecture."""
     if bundle.description["kind"] != kind:
         raise SettingsProblem(f"{bundle.folder} holds a {bundle.description['kind']}, not a {kind}.")

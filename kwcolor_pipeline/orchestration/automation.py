@@ -21,13 +21,17 @@ def _new_content(needed: dg.AutomationCondition) -> dg.AutomationCondition:
     return changed.since(handled) & ~_C.in_progress() & ~_C.any_deps_in_progress() & needed
 
 
+#: The target's years: they may be missing one by one, and a bad one does not hold the others back.
+_TARGET = dg.AssetSelection.assets("korean_war_photos")
+
 #: One year is enough: most of the years that a source could have are never crawled.
 ON_ANY_YEAR = _new_content(needed=_C.any_deps_match(~_C.missing()))
-#: Every dependency has to exist.
-ON_NEW_CONTENT = _new_content(needed=~_C.any_deps_missing())
-#: Every dependency but the target's years, which may be missing one by one.
+#: Every dependency has to exist and to have passed its blocking checks. A blocking check stops only
+#: its own run; what this sensor asks for later is a run of its own.
+ON_NEW_CONTENT = _new_content(needed=~_C.any_deps_missing() & _C.all_deps_blocking_checks_passed())
+#: The same of every dependency but the target's years.
 ON_NEW_CONTENT_OR_TARGET = _new_content(
-    needed=~_C.any_deps_match(_C.missing()).ignore(dg.AssetSelection.assets("korean_war_photos"))
+    needed=~_C.any_deps_missing().ignore(_TARGET) & _C.all_deps_blocking_checks_passed().ignore(_TARGET)
 )
 
 #: Off until somebody switches it on: training by itself is a decision about a machine.

@@ -23,11 +23,14 @@ def stored_some_spec(asset: str) -> dg.AssetCheckSpec:
 
 def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -> dg.AssetCheckResult:
     """The result of that check for one year."""
+    passed = stored > 0 or listed == 0
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
     return dg.AssetCheckResult(
         check_name=STORED_SOME,
         asset_key=asset,
-        passed=stored > 0 or listed == 0,
+        passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
+        description=None if passed else f"None of the {listed} photographs that the sources list was stored ({why}).",
         metadata={"listed": listed, "stored": stored, "reasons": reasons},
     )
 
@@ -45,6 +48,7 @@ def pairs_are_readable_and_aligned(settings: dg.ResourceParam[Settings]) -> dg.A
     return dg.AssetCheckResult(
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{problems[0]}; delete that shard below pairs/ and run again." if problems else None,
         metadata={"problems": len(problems), "first_problems": dg.MetadataValue.json(problems[:20])},
     )
 
@@ -57,9 +61,14 @@ def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
         from kwcolor_pipeline.networks.bundle import nonfinite_tensors
         from kwcolor_pipeline.training.stages import latest
 
-        broken = nonfinite_tensors(latest(settings.paths, asset).bundle)
+        bundle = latest(settings.paths, asset).bundle
+        broken = nonfinite_tensors(bundle)
+        remedy = f"{len(broken)} tensors in {bundle.weights_file} are not finite; delete that folder and train again."
         return dg.AssetCheckResult(
-            passed=not broken, severity=dg.AssetCheckSeverity.ERROR, metadata={"broken_tensors": broken}
+            passed=not broken,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=remedy if broken else None,
+            metadata={"broken_tensors": broken},
         )
 
     return check

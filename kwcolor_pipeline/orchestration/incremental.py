@@ -26,6 +26,14 @@ from kwcolor_pipeline.training.presets import load_preset
 
 #: Tag of runs that `kwcolor run` executes: the id of the process that does it.
 PROCESS_TAG = "kwcolor/process"
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+#: How far the clocks of processes and of runs may differ.
+_CLOCK_SECONDS = 5.0
 #: Jobs and partitions of the assets that have years.
 _CRAWLS = {
     "crawled_photos": ("one_year", CRAWLED_YEARS),
@@ -68,7 +76,9 @@ class Step:
         return f"{self.assets[0]} {self.partition}" if self.partition else ", ".join(self.assets)
 
 
-def crawl_steps(settings: Settings, years: Sequence[str] | None, select: Sequence[str]) -> list[Step]:
+def crawl_steps(
+    settings: Settings, instance: dg.DagsterInstance, years: Sequence[str] | None, select: Sequence[str]
+) -> list[Step]:
     """The years to crawl: those that a source covers or that were crawled before, less the unchanged ones.
 
     With ``years`` only those. Raises SettingsProblem for a year that is no partition.
@@ -91,21 +101,49 @@ def crawl_steps(settings: Settings, years: Sequence[str] | None, select: Sequenc
         covered = {key for source in sources for key in source.covers(keys)}
         for key in keys:
             known = key in covered or manifest_path(settings, asset, key).exists()
-            if known and (years is None or key in years) and not crawl_is_current(settings, sources, asset, key):
+            if not known or (years is not None and key not in years):
+                continue
+            if not (_is_recorded(instance, asset, key) and crawl_is_current(settings, sources, asset, key)):
                 steps.append(Step(job, (asset,), key))
     return steps
 
 
+def _is_recorded(instance: dg.DagsterInstance, asset: str, partition: str | None = None) -> bool:
+    """Whether Dagster's history knows the asset's last attempt as finished.
+
+    A run that was killed may have left a result on disk that the history does not know of.
+    """
+    key = dg.AssetKey(asset)
+    years = [partition] if partition else None
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=years), limit=1).records
+    planned = instance.event_log_storage.get_latest_planned_materialization_info(key, partition)
+    return bool(found) and (planned is None or planned.storage_id < found[0].storage_id)
+
+
+def _passed_its_checks(instance: dg.DagsterInstance, definitions: dg.Definitions, asset: str) -> bool:
+    """Whether no blocking check of the asset failed last time; a failed one has to pass before anything follows."""
+    graph = definitions.resolve_asset_graph()
+    for check in graph.get_check_keys_for_assets({dg.AssetKey(asset)}):
+        record = instance.get_latest_asset_check_evaluation_record(check)
+        if graph.get(check).blocking and record and record.status.value != "SUCCEEDED":
+            return False
+    return True
+
+
 def following_step(
-    settings: Settings, instance: dg.DagsterInstance, mlflow: MLflow, select: Sequence[str]
+    settings: Settings,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    mlflow: MLflow,
+    select: Sequence[str],
 ) -> Step | None:
     """One run of every selected asset that is outdated or made from one that is; None when all are current."""
     outdated: list[str] = []
     for asset, inputs in _MADE_FROM.items():
         if asset not in select:
             continue
-        never = instance.get_latest_materialization_event(dg.AssetKey(asset)) is None
-        if never or any(name in outdated for name in inputs) or not _is_current(asset, settings, mlflow):
+        settled = _is_recorded(instance, asset) and _passed_its_checks(instance, definitions, asset)
+        if not settled or any(name in outdated for name in inputs) or not _is_current(asset, settings, mlflow):
             outdated.append(asset)
     return Step("after_the_crawl", tuple(outdated)) if outdated else None
 
@@ -143,17 +181,19 @@ def _gan_is_current(settings: Settings, mlflow: MLflow) -> bool:
 
 def _report_is_current(settings: Settings, mlflow: MLflow) -> bool:
     from kwcolor_pipeline.evaluation.comparison import current_comparison
-    from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG
+    from kwcolor_pipeline.tracking.mlflow_tracking import PROMOTED_TAG, WEIGHTS_TAG
     from kwcolor_pipeline.training.stages import latest
 
     comparison = current_comparison(settings)
     if comparison is None:
         return False
-    champion = mlflow.open().champion()
+    tracking = mlflow.open()
+    champion = tracking.champion()
     weights = champion.tags[WEIGHTS_TAG] if champion else None
-    if comparison.verdict.promote:
-        return weights == latest(settings.paths, "gan_model").bundle.weights_sha256
-    return weights == comparison.rival_weights
+    compared = tracking.version_of(latest(settings.paths, "gan_model").bundle.weights_sha256)
+    if comparison.verdict.promote and (compared is None or PROMOTED_TAG not in compared.tags):
+        return False
+    return weights == comparison.rival_weights or compared == champion
 
 
 def _gallery_is_current(settings: Settings, mlflow: MLflow) -> bool:
@@ -174,19 +214,29 @@ _CURRENT: dict[str, Callable[[Settings, MLflow], bool]] = {
 }
 
 
-def close_killed_runs(instance: dg.DagsterInstance, mlflow: MLflow) -> None:
+def close_killed_runs(settings: Settings, instance: dg.DagsterInstance, mlflow: MLflow) -> None:
     """Mark the runs as failed whose `kwcolor run` no longer exists, in Dagster and in MLflow."""
-    running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    for run in instance.get_runs(running):
-        process = run.tags.get(PROCESS_TAG)
-        if process is not None and not psutil.pid_exists(int(process)):
-            instance.report_run_failed(run, f"The process {process} that executed this run was killed.")
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+        process = record.dagster_run.tags.get(PROCESS_TAG)
+        if process is not None and not _executes(int(process), record):
+            instance.report_run_failed(record.dagster_run, f"The process {process} that executed this run was killed.")
 
     def is_finished(run_id: str) -> bool:
         run = instance.get_run_by_id(run_id)
-        return run is None or run.is_finished
+        # Runs of a shared MLflow server may belong to another home's Dagster, which alone knows.
+        return run.is_finished if run else settings.mlflow_tracking_uri is None
 
     mlflow.open().close_abandoned_runs(is_finished)
+
+
+def _executes(process: int, record: dg.RunRecord) -> bool:
+    """Whether ``process`` still executes the run: process ids are used again, always the same ones in containers."""
+    if process == os.getpid():
+        return False  # this process has not begun its runs yet
+    try:
+        return psutil.Process(process).create_time() < record.create_timestamp.timestamp() + _CLOCK_SECONDS
+    except psutil.NoSuchProcess:
+        return False
 
 
 def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, outcome: Outcome) -> None:
@@ -209,7 +259,7 @@ def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Ste
     if not result.success:
         failures = list(_failures(result))
         outcome.problems += [f"{step.label}: {sentence}" for sentence, _ in failures]
-        outcome.could_not_start = any(of_operator for _, of_operator in failures)
+        outcome.could_not_start |= any(of_operator for _, of_operator in failures)
 
 
 def _sentences(value: object) -> Iterable[str]:
@@ -218,12 +268,17 @@ def _sentences(value: object) -> Iterable[str]:
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, bool]]:
     """(sentence, whether the operator can solve it) for every failed step and blocking check."""
+    for check in result.get_asset_check_evaluations():
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            yield check.description or f"The check {check.check_name} failed.", False
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
             name = error.cls_name if error else None
+            if name == "DagsterAssetCheckFailedError":
+                continue  # told above, in the check's own words
             message = error.message.partition(": ")[2].strip() if error else "failed"
             yield message, name == SettingsProblem.__name__
 
@@ -246,13 +301,13 @@ def run(
         if asset not in ASSET_NAMES:
             raise SettingsProblem(f"There is no asset `{asset}`; there are: {', '.join(ASSET_NAMES)}.")
     outcome = Outcome()
-    close_killed_runs(instance, mlflow)
-    for step in crawl_steps(settings, years, select):
+    close_killed_runs(settings, instance, mlflow)
+    for step in crawl_steps(settings, instance, years, select):
         announce(step.label)
         execute(definitions, instance, step, outcome)
     if outcome.could_not_start:
         return outcome
-    following = following_step(settings, instance, mlflow, select)
+    following = following_step(settings, definitions, instance, mlflow, select)
     if following is not None:
         announce(following.label)
         execute(definitions, instance, following, outcome)

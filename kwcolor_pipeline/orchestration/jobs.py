@@ -20,4 +20,13 @@ AFTER_THE_CRAWL = dg.define_asset_job(
     selection=dg.AssetSelection.all() - dg.AssetSelection.assets("crawled_photos", "korean_war_photos"),
     description="From deduplication to report and gallery, over all years that exist.",
 )
-JOBS = [ONE_YEAR, ONE_KOREAN_WAR_YEAR, AFTER_THE_CRAWL]
+EVERYTHING = dg.define_asset_job(
+    "everything",
+    # The target's years are other partitions, and a job has partitions of one kind.
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("korean_war_photos"),
+    description=(
+        "Crawl one year, then compute everything that follows; pick the year as the partition. The years of the "
+        "Korean War are crawled with one_korean_war_year before."
+    ),
+)
+JOBS = [ONE_YEAR, ONE_KOREAN_WAR_YEAR, AFTER_THE_CRAWL, EVERYTHING]

@@ -68,11 +68,13 @@ def curve(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> dg.Me
             continue
         low, span = min(values), (max(values) - min(values)) or 1.0
         across = (width - 20) / max(len(values) - 1, 1)
-        points = " ".join(
-            f"{10 + index * across:.1f},{10 + (height - 20) * (1 - (value - low) / span):.1f}"
-            for index, value in enumerate(values)
-        )
+        places = [
+            (10 + index * across, 10 + (height - 20) * (1 - (value - low) / span)) for index, value in enumerate(values)
+        ]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         lines.append(f'<polyline fill="none" stroke="{colours[number % 3]}" stroke-width="2" points="{points}"/>')
+        # The dot makes a training of one epoch visible.
+        lines.append(f'<circle cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="4" fill="{colours[number % 3]}"/>')
         label = f"{name}: {values[0]:.3g} → {values[-1]:.3g}"
         legend.append(f'<text x="10" y="{height + 14 + 14 * number}" fill="{colours[number % 3]}">{label}</text>')
     body = "".join([*lines, *legend])

@@ -57,4 +57,5 @@ class PhotoStore:
 
     def damaged(self) -> list[Path]:
         """Files whose bytes no longer have the hash in their name."""
-        return [path for path in sorted(self.root.glob("??/*.*")) if sha256_of(path) != path.stem]
+        stored = (path for path in sorted(self.root.glob("??/*.*")) if not path.name.startswith("."))
+        return [path for path in stored if sha256_of(path) != path.stem]

@@ -41,6 +41,8 @@ CHALLENGER = "challenger"
 WEIGHTS_TAG = "kwcolor.weights_sha256"
 #: Tag of a version: hex sha256 of its weights file, checked when the version is used.
 FILE_TAG = "kwcolor.weights_file_sha256"
+#: Tag of a version that was made champion: why.
+PROMOTED_TAG = "kwcolor.promoted"
 #: Tag of a run: the Dagster run that it belongs to.
 DAGSTER_RUN_TAG = "dagster.run_id"
 #: The weights file of a model bundle.
@@ -229,9 +231,10 @@ class Tracking:
     def promote(self, version: Version, tags: Mapping[str, Any]) -> None:
         """Make ``version`` the champion, with ``tags`` that say why; it is no challenger any more."""
         number = str(version.number)
+        # The alias first: a promotion that is killed in between is not taken for one that was made and undone.
+        self._client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
         for name, value in tags.items():
             self._client.set_model_version_tag(MODEL_NAME, number, name, _shortened(value, _TAG_LENGTH))
-        self._client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
         if CHALLENGER in self._aliases().get(version.number, ()):
             self._client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
 

@@ -32,8 +32,10 @@ class Adversarial(Stage):
         self._call = torch.compile(self._generator) if preset.compile else self._generator
         self._features = Lite0Distance().to(device) if preset.gan_perceptual_weight else None
         self._validation = Validation(settings, preset, device)
-        generator_parameters = self._generator.parameters()
-        self._generator_optimiser = torch.optim.Adam(generator_parameters, lr=preset.gan_lr, betas=BETAS)
+        # The encoder stays as pretrained: a few hundred noisy adversarial steps would only blur what it knows.
+        self._generator.encoder.requires_grad_(False)
+        decoder = [parameter for parameter in self._generator.parameters() if parameter.requires_grad]
+        self._generator_optimiser = torch.optim.Adam(decoder, lr=preset.gan_lr, betas=BETAS)
         self._critic_optimiser = torch.optim.Adam(self._critic.parameters(), lr=preset.gan_critic_lr, betas=BETAS)
         self.networks = {"generator": self._generator, "critic": self._critic, "average": self._average.network}
         self.optimisers = {"generator": self._generator_optimiser, "critic": self._critic_optimiser}

@@ -56,7 +56,8 @@ def _scaled(pair: Pair, side: int) -> np.ndarray:
 def open_cache(home: Home, split: str, side: int, data_version: str) -> PictureCache:
     """The split's pictures with the shortest side ``side``, from the cache on disk or made now.
 
-    Caches of other data versions, and those that a killed process left unfinished, are deleted. Raises SettingsProblem when the split is empty.
+    Caches of other data versions, and those that a killed process left unfinished, are deleted.
+    Raises SettingsProblem when the split is empty.
     """
     folder = home.pairs / "cache" / f"{split}-{side}-{data_version[:16]}"
     if not (folder / _INDEX).exists():

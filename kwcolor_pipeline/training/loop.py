@@ -105,7 +105,7 @@ def _resume(path: Path, stage: Stage, best: _Best, progress: _Progress, asked: s
         return
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise SettingsProblem(f"The checkpoint {path} is damaged; delete it to begin this training anew.") from error
     if state["asked"] != asked:
         return

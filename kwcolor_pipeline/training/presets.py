@@ -27,7 +27,9 @@ class Preset(BaseModel):
     batch_size: int = Field(16, ge=2, description="Pictures a step")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
     compile: bool = Field(False, description="Compile the networks with torch.compile")
-    crop_scale: float = Field(1.15, ge=1, le=2, description="Shortest side of a picture over the crop's side")
+    crop_scale: float = Field(
+        1.5, ge=1, le=3, description="Shortest side at which a picture is seen whole, over the side of a crop"
+    )
     lightness_jitter: float = Field(
         0.2, ge=0, lt=1, description="Spread of the gamma that only the input's lightness is given, never the target"
     )
@@ -40,9 +42,11 @@ class Preset(BaseModel):
     generator_widths: tuple[_Width, _Width, _Width, _Width] = Field(
         (128, 96, 64, 48), description="Channels of the decoder at strides 16, 8, 4 and 2"
     )
-    critic_widths: tuple[_Width, ...] = Field((48, 96, 192, 192), min_length=1, description="Channels of the critic's layers")
+    critic_widths: tuple[_Width, ...] = Field(
+        (48, 96, 192, 192), min_length=1, description="Channels of the critic's layers"
+    )
 
-    pretrain_epochs: int = Field(25, ge=1, description="Passes over the training pictures with pixel loss")
+    pretrain_epochs: int = Field(12, ge=1, description="Passes over the training pictures with pixel loss")
     pretrain_min_steps: int = Field(240, ge=1, description="Steps at least, for small collections")
     pretrain_lr: float = Field(1e-3, gt=0, description="Largest learning rate of the one-cycle schedule")
     pretrain_encoder_lr_scale: float = Field(0.3, ge=0, le=1, description="The encoder's rate over the decoder's")
@@ -55,11 +59,11 @@ class Preset(BaseModel):
     critic_min_steps: int = Field(90, ge=1, description="Steps at least, for small collections")
     critic_lr: float = Field(5e-4, gt=0, description="Learning rate")
 
-    gan_epochs: int = Field(6, ge=1, description="Passes in which generator and critic learn together")
+    gan_epochs: int = Field(3, ge=1, description="Passes in which generator and critic learn together")
     gan_min_steps: int = Field(90, ge=1, description="Steps at least, for small collections")
-    gan_lr: float = Field(5e-5, gt=0, description="Learning rate of the generator")
-    gan_critic_lr: float = Field(2e-4, gt=0, description="Learning rate of the critic")
-    gan_adversarial_weight: float = Field(0.1, ge=0, description="Weight of the critic's verdict beside L1")
+    gan_lr: float = Field(2e-5, gt=0, description="Learning rate of the generator")
+    gan_critic_lr: float = Field(1e-4, gt=0, description="Learning rate of the critic")
+    gan_adversarial_weight: float = Field(0.03, ge=0, description="Weight of the critic's verdict beside L1")
     gan_perceptual_weight: float = Field(0.0, ge=0, description="Weight of the distance in Lite0 features")
 
     def of_stage(self, *stages: Literal["pretrain", "critic", "gan"]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Stage 1: the generator learns colours from the pixels' chroma (and, where asked, Lite0 features)."""
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from kwcolor_pipeline.home import sha256_of
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
@@ -100,7 +103,10 @@ class Pretraining(Stage):
 
 def pretraining_request(settings: Settings, preset: Preset) -> Request:
     """What this stage is asked: the pairs and the preset's fields for it."""
-    asked = {"pairs": pairs_version(settings.paths), "preset": preset.of_stage("pretrain")}
+    asked: dict[str, Any] = {"pairs": pairs_version(settings.paths), "preset": preset.of_stage("pretrain")}
+    weights = Path(preset.encoder_weights)
+    if weights.is_file():
+        asked["encoder_weights_sha256"] = sha256_of(weights)  # the name may stay when the file changes
     return Request(settings, preset, STAGE, asked)
 
 

@@ -4,6 +4,7 @@ A stage that is asked the same again returns its bundle; one that was killed goe
 checkpoint; a new bundle appears whole or not at all.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def existing(request: Request) -> Trained | None:
 def is_latest(request: Request) -> bool:
     """Whether the stage's latest result is the answer to exactly this request."""
     result = Result.read(request.home.models / request.stage / "result.json")
-    return result is not None and result.fingerprint == request.fingerprint
+    if result is None or result.fingerprint != request.fingerprint:
+        return False
+    return Result.read(request.folder / "result.json") is not None
 
 
 def pairs_version(home: Home) -> str:
@@ -98,6 +101,17 @@ def pairs_version(home: Home) -> str:
     if result is None:
         raise SettingsProblem("There are no grayscale pairs yet; run `kwcolor run --select grayscale_pairs` first.")
     return result.data_version
+
+
+def _forget_unfinished(folder: Path) -> None:
+    """Delete the stage's checkpoints, and what killed processes left half written."""
+    for checkpoint in folder.glob("*.checkpoint"):
+        checkpoint.unlink()
+    for unfinished in folder.glob(".*"):
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink()
 
 
 def run_stage(
@@ -156,7 +170,5 @@ def run_stage(
             preview(network, folder / "preview.webp")
         result.write(folder / "result.json")
     result.write(home.models / request.stage / "result.json")
-    request.checkpoint.unlink(missing_ok=True)
-    for outdated in request.checkpoint.parent.glob("*.checkpoint"):
-        outdated.unlink()
+    _forget_unfinished(request.checkpoint.parent)
     return Trained(read_bundle(request.folder), result, reused=False)

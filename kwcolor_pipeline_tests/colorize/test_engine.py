@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from skimage.color import rgb2lab
+
+from kwcolor_pipeline.colorize.engine import Colorizer, open_colorizer
+from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.training.stages import latest
+from kwcolor_pipeline_tests.colorize.pictures import CPU, Even, Scattered, colorizer_of, noise
+
+
+def lightness_error(gray: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    return np.abs(rgb2lab(colour)[..., 0] - rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0])
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.floats(0, 150))
+def test_the_lightness_stays_the_photographs_own(seed: int, spread: float) -> None:
+    torch.manual_seed(seed)
+    gray = noise(40, 61, seed)
+    error = lightness_error(gray, colorizer_of(Scattered(spread))(gray))
+    assert error.mean() <= 0.08  # what rounding to eight bits costs
+    assert error.max() <= 0.3
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 127, 254, 255])
+def test_black_white_and_what_lies_near_stay(level: int) -> None:
+    gray = np.full((8, 8), level, np.uint8)
+    colour = colorizer_of(Even(90, -90))(gray)
+    assert lightness_error(gray, colour).max() <= 0.3
+    if level in (0, 255):
+        assert (colour == level).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 47), (3000, 20), (2, 3), (257, 255)])
+def test_any_size_comes_back_at_its_size(shape: tuple[int, int]) -> None:
+    network = Scattered()
+    gray = noise(*shape)
+    colour = colorizer_of(network)(gray)
+    assert (colour.shape, colour.dtype) == ((*shape, 3), np.uint8)
+    count, channels, height, width = network.asked[0]
+    assert (count, channels, height % 32, width % 32) == (2, 1, 0, 0)
+    assert max(height, width) <= 8 * 37 + 16
+    assert lightness_error(gray, colour).max() <= 0.3
+
+
+def test_no_chroma_gives_the_grey_picture() -> None:
+    gray = noise(50, 70)
+    assert (colorizer_of(Even(0, 0))(gray) == gray[..., None]).all()
+
+
+def test_chroma_arrives_as_the_network_meant_it() -> None:
+    colour = colorizer_of(Even(20, -30))(np.full((30, 40), 119, np.uint8))
+    lab = rgb2lab(colour)
+    assert np.abs(lab[..., 1] - 20).max() < 0.6
+    assert np.abs(lab[..., 2] + 30).max() < 0.6
+
+
+def test_the_result_does_not_depend_on_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    gray, network = noise(70, 50), Even(30, 30)
+    whole = colorizer_of(network)(gray)
+    monkeypatch.setattr("kwcolor_pipeline.colorize.engine._ROWS", 7)
+    assert (colorizer_of(network)(gray) == whole).all()
+
+
+class _LeftIsRed(torch.nn.Module):
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        count, _, height, width = lightness.shape
+        chroma = torch.zeros(count, 2, height // 2, width // 2)
+        chroma[..., : width // 4] = 40
+        return chroma
+
+
+def test_a_mirrored_picture_gives_the_mirrored_result() -> None:
+    gray = noise(64, 64)
+    colorizer = Colorizer(_LeftIsRed(), CPU, 64)
+    difference = colorizer(gray).astype(int) - colorizer(gray[:, ::-1])[:, ::-1]
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_picture_that_is_lent_read_only_is_taken() -> None:
+    gray = noise(9, 9)
+    gray.flags.writeable = False
+    assert colorizer_of(Even(5, 5))(gray).shape == (9, 9, 3)
+
+
+def test_a_bundle_is_opened_at_the_size_it_was_trained_at(trained_settings: Settings) -> None:
+    folder = latest(trained_settings.paths, "gan_model").bundle.folder
+    colorizer = open_colorizer(folder, "cpu")
+    assert colorizer.chroma(noise(60, 60)).shape == (1, 2, 16, 16)
+    assert colorizer(noise(60, 90)).shape == (60, 90, 3)
+    with pytest.raises(SettingsProblem, match="holds a critic"):
+        open_colorizer(latest(trained_settings.paths, "critic").bundle.folder, "cpu")
+
+
+@pytest.mark.parametrize("preset", [None, {}, {"size": "large", "crop_scale": 1}])
+def test_a_bundle_without_its_size_is_named(trained_settings: Settings, preset: object) -> None:
+    folder: Path = latest(trained_settings.paths, "gan_model").bundle.folder
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(description | {"preset": preset}))
+    with pytest.raises(SettingsProblem, match=r"model\.json does not say"):
+        open_colorizer(folder, "cpu")

@@ -1,0 +1,167 @@
+"""The conditions of the real assets, by ticks, on stand-ins that cost nothing."""
+
+import dagster as dg
+import pytest
+
+from kwcolor_pipeline.definitions import ASSETS, defs
+from kwcolor_pipeline.orchestration.automation import (
+    FOLLOW_THE_DATA,
+    ON_ANY_YEAR,
+    ON_NEW_CONTENT,
+    ON_NEW_CONTENT_OR_TARGET,
+)
+
+AFTER_PAIRS = ["pretrained_generator", "critic", "gan_model", "evaluation_report", "colorized_gallery"]
+
+
+def test_every_asset_carries_its_condition():
+    found = {asset.key.to_user_string(): next(iter(asset.specs)).automation_condition for asset in ASSETS}
+    assert found == {
+        "crawled_photos": None,
+        "korean_war_photos": None,
+        "deduplicated_photos": ON_ANY_YEAR,
+        "curated_photos": ON_NEW_CONTENT,
+        "grayscale_pairs": ON_NEW_CONTENT,
+        "pretrained_generator": ON_NEW_CONTENT,
+        "critic": ON_NEW_CONTENT,
+        "gan_model": ON_NEW_CONTENT,
+        "evaluation_report": ON_NEW_CONTENT,
+        "colorized_gallery": ON_NEW_CONTENT_OR_TARGET,
+    }
+
+
+def test_the_conditions_are_three_different_ones():
+    # Conditions without fields compare equal, so a replaced one can silently become another.
+    assert ON_ANY_YEAR != ON_NEW_CONTENT
+    assert ON_NEW_CONTENT != ON_NEW_CONTENT_OR_TARGET
+
+
+def test_the_sensor_is_off_until_somebody_switches_it_on():
+    assert FOLLOW_THE_DATA.default_status == dg.DefaultSensorStatus.STOPPED
+    assert [sensor.name for sensor in defs.sensors] == ["follow_the_data"]
+
+
+def test_nothing_is_asked_for_in_an_empty_home(world):
+    assert [world.tick() for _ in range(3)] == [set()] * 3
+
+
+def test_the_first_year_is_asked_for_once_and_carried_through_to_the_end(world):
+    world.tick()
+    world.materialize("crawled_photos", year="1943")
+    assert world.tick() == {"deduplicated_photos"}
+    assert world.tick() == set()
+    world.materialize("deduplicated_photos")
+    runs = world.settle()
+    assert sorted(name for run in runs for name in run) == sorted(["curated_photos", "grayscale_pairs", *AFTER_PAIRS])
+
+
+def test_a_year_crawled_again_with_the_same_pictures_is_followed_by_nothing(world):
+    world.everything()
+    world.settle()
+    world.materialize("crawled_photos", year="1943")
+    assert world.settle() == []
+
+
+def test_changed_pictures_are_followed_by_what_changes_and_no_more(world):
+    world.everything()
+    world.settle()
+    world.change("crawled_photos 1943")
+    world.materialize("crawled_photos", year="1943")
+    # Their representatives stay the same: nothing behind them is asked for.
+    assert world.settle() == [["deduplicated_photos"]]
+    for name in ("crawled_photos 1943", "deduplicated_photos", "curated_photos", "grayscale_pairs"):
+        world.change(name)
+    world.materialize("crawled_photos", year="1943")
+    runs = world.settle()
+    assert runs[:3] == [["deduplicated_photos"], ["curated_photos"], ["grayscale_pairs"]]
+    # All four look at the pairs themselves; they run together, and the gallery has nothing new to show.
+    assert [sorted(run) for run in runs[3:]] == [sorted(AFTER_PAIRS[:4])]
+
+
+def test_a_new_model_is_judged_and_shown(world):
+    world.everything()
+    world.settle()
+    for name in ("gan_model", "evaluation_report"):
+        world.change(name)
+    world.materialize("gan_model")
+    assert world.settle() == [["evaluation_report"], ["colorized_gallery"]]
+
+
+def test_a_year_of_the_target_is_shown_without_any_training(world):
+    world.everything()
+    world.settle()
+    world.materialize("korean_war_photos", year="1950")
+    assert world.settle() == [["colorized_gallery"]]
+
+
+def test_years_of_the_target_that_are_missing_hold_nothing_back(world):
+    world.tick()
+    world.materialize("crawled_photos", year="1943")
+    runs = world.settle()
+    assert runs[-1] == ["colorized_gallery"]
+    assert world.instance.get_materialized_partitions(dg.AssetKey("korean_war_photos")) == set()
+
+
+def test_a_missing_dependency_holds_back_what_needs_it(world):
+    world.tick()
+    world.materialize("gan_model")
+    assert world.settle() == []
+
+
+def test_a_dependency_in_progress_delays_and_does_not_lose(world):
+    world.everything()
+    world.settle()
+    world.change("crawled_photos 1943")
+    world.materialize("crawled_photos", year="1943")
+    under_way = world.begin("crawled_photos", year="1941")
+    assert [world.tick(), world.tick()] == [set(), set()]
+    world.instance.report_run_failed(under_way)
+    assert world.tick() == {"deduplicated_photos"}
+    assert world.tick() == set()
+
+
+def test_an_asset_in_progress_is_not_asked_for_again(world):
+    world.everything()
+    world.settle()
+    under_way = world.begin("curated_photos")
+    world.change("deduplicated_photos")
+    world.materialize("deduplicated_photos")
+    assert world.tick() == set()
+    world.instance.report_run_failed(under_way)
+    assert world.tick() == {"curated_photos"}
+
+
+@pytest.mark.parametrize(
+    ("asset", "waiting"),
+    [
+        ("grayscale_pairs", {"pretrained_generator", "critic", "gan_model", "evaluation_report"}),
+        ("pretrained_generator", {"critic", "gan_model", "evaluation_report"}),
+    ],
+)
+def test_a_failed_blocking_check_holds_back_later_runs_until_it_passes(world, asset, waiting):
+    world.everything()
+    world.settle()
+    world.change(asset)
+    world.failing.add(asset)
+    world.materialize(asset, ok=False)
+    assert world.settle() == []
+    world.failing.clear()
+    world.materialize(asset)
+    assert world.tick() == waiting
+
+
+def test_a_bad_year_does_not_hold_back_the_other_years(world):
+    world.everything()
+    world.settle()
+    world.failing.add("crawled_photos")
+    world.materialize("crawled_photos", year="1944", ok=False)
+    assert world.tick() == {"deduplicated_photos"}
+
+
+def test_losing_to_the_grey_copy_does_not_hold_back_the_gallery(world):
+    world.everything()
+    world.settle()
+    world.failing.add("evaluation_report")
+    world.change("evaluation_report")
+    world.materialize("evaluation_report")
+    assert world.tick() == {"colorized_gallery"}

@@ -1,0 +1,94 @@
+"""Jobs, by executing them on stand-ins, and the weekly schedule, by its ticks."""
+
+import datetime
+
+import dagster as dg
+import pytest
+
+from kwcolor_pipeline.definitions import ASSETS, build_definitions, defs
+from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
+from kwcolor_pipeline.orchestration.schedules import weekly_schedule
+from kwcolor_pipeline.settings import load_settings
+
+NAMES = [asset.key.to_user_string() for asset in ASSETS]
+THIS_YEAR = datetime.datetime.now(datetime.UTC).year
+
+
+def test_every_job_says_what_it_is_for():
+    assert {job.name for job in defs.jobs} == {"one_year", "one_korean_war_year", "after_the_crawl", "everything"}
+    assert all(job.description for job in defs.jobs)
+
+
+def test_each_job_executes_what_its_name_says(world):
+    assert world.materialize(job="one_year", year="1943") == ["crawled_photos 1943"]
+    assert world.materialize(job="one_korean_war_year", year="1951") == ["korean_war_photos 1951"]
+    assert sorted(world.materialize(job="after_the_crawl")) == sorted(NAMES[2:])
+
+
+def test_the_job_for_everything_crawls_one_year_and_computes_what_follows(world):
+    executed = world.materialize(job="everything", year="1943")
+    assert executed[:2] == ["crawled_photos 1943", "deduplicated_photos"]
+    assert sorted(executed) == sorted(["crawled_photos 1943", *NAMES[2:]])
+    assert world.instance.get_materialized_partitions(dg.AssetKey("crawled_photos")) == {"1943"}
+    # What follows has no years, also when it was computed by a run that has one.
+    assert (
+        world.instance.get_latest_materialization_event(dg.AssetKey("gan_model")).asset_materialization.partition
+        is None
+    )
+
+
+def test_a_year_that_stored_nothing_stops_its_run(world):
+    world.failing.add("crawled_photos")
+    assert world.materialize(job="everything", year="1943", ok=False) == ["crawled_photos 1943"]
+
+
+def test_a_failed_check_of_the_pairs_stops_the_training_of_its_run(world):
+    world.failing.add("grayscale_pairs")
+    executed = world.materialize(job="after_the_crawl", ok=False)
+    assert executed == ["deduplicated_photos", "curated_photos", "grayscale_pairs"]
+
+
+def test_losing_to_the_grey_copy_stops_nothing():
+    better = next(check for check in defs.asset_checks if "better_than_grey" in str(check.check_key))
+    assert not next(iter(better.check_specs)).blocking
+
+
+def tick(schedule, when):
+    """What the schedule answers at ``when``."""
+    definitions = dg.Definitions(assets=ASSETS, jobs=defs.jobs, schedules=[schedule], resources=defs.resources)
+    context = dg.build_schedule_context(scheduled_execution_time=when, repository_def=definitions.get_repository_def())
+    return schedule.evaluate_tick(context)
+
+
+def monday(year):
+    return datetime.datetime(year, 3, 2, 4, tzinfo=datetime.UTC)
+
+
+def test_the_schedule_crawls_the_current_year_where_a_source_covers_it():
+    answer = tick(weekly_schedule(lambda: {str(THIS_YEAR), "1943"}), monday(THIS_YEAR))
+    (request,) = answer.run_requests
+    assert request.partition_key == str(THIS_YEAR)
+    assert answer.skip_message is None
+
+
+def test_the_schedule_skips_a_year_that_nobody_covers_and_says_so():
+    answer = tick(weekly_schedule(lambda: {"1943"}), monday(THIS_YEAR))
+    assert answer.run_requests == []
+    assert answer.skip_message == f"None of the configured sources covers {THIS_YEAR}."
+
+
+def test_the_schedule_says_when_the_new_year_is_not_loaded_yet():
+    next_year = int(max(key for key in CRAWLED_YEARS.get_partition_keys() if key.isdigit())) + 1
+    answer = tick(weekly_schedule(lambda: {str(next_year)}), monday(next_year))
+    assert answer.run_requests == []
+    assert str(next_year) in answer.skip_message
+
+
+@pytest.mark.parametrize("covered", [True, False])
+def test_the_real_schedule_asks_the_configured_sources(tmp_path, covered):
+    (tmp_path / "index.csv").write_text(f"file,id,year\npicture.jpg,one,{THIS_YEAR if covered else 1943}\n")
+    definitions = build_definitions(load_settings(home=tmp_path / "home", sources=[f"folder:{tmp_path}"]))
+    (schedule,) = definitions.schedules
+    answer = tick(schedule, monday(THIS_YEAR))
+    assert bool(answer.run_requests) is covered
+    assert bool(answer.skip_message) is not covered
