@@ -137,7 +137,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_SECONDS)
     # Python's own resource tracker ends only after the process that it serves.
-    _, left = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    left = [child for child in alive if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     for survivor in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             survivor.kill()
@@ -150,6 +151,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
+        expect.set_options(timeout=_WAIT_MS)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
         yield browser
         browser.close()
@@ -290,7 +292,7 @@ def test_training_page_shows_curves_and_preview(ui: UserInterface, visit: Any) -
     page = window.page
     page.goto(f"{ui.dagster}/assets/gan_model")
     _assert_loaded(page.get_by_role("img", name="curves"))
-    expect(page.get_by_role("link", name=re.compile("/#/experiments/.*/runs/"))).to_be_visible()
+    expect(page.locator("a[href*='/#/experiments/'][href*='/runs/']").first).to_be_visible()
     window.shoot("dagster-gan-model")
     page.get_by_role("row").filter(has_text="preview").get_by_text("[Show Markdown]").click()
     _assert_loaded(page.get_by_role("img", name="grey, colorized, original"))
@@ -306,8 +308,8 @@ def test_launchpad_of_a_training_documents_the_knobs(ui: UserInterface, visit: A
     launchpad = page.get_by_role("dialog").filter(has_text="Launchpad (configure assets)")
     launchpad.locator(".CodeMirror-code").click()
     page.keyboard.press("Control+A")
-    page.keyboard.insert_text("ops:\n  critic:\n    config:\n      critic_epochs: 3\n")
-    expect(launchpad.get_by_text("critic_lr")).to_be_visible()
+    page.keyboard.insert_text("ops:\n  critic:\n    config:\n      critic_epochs: 3")
+    expect(launchpad.get_by_text("critic_lr", exact=True)).to_be_visible()
     expect(launchpad.get_by_text("Passes in which the critic learns to tell generated pictures")).to_be_visible()
     expect(launchpad.get_by_text("No errors")).to_be_visible()
     window.shoot("dagster-launchpad-training")

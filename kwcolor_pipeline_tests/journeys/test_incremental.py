@@ -60,19 +60,32 @@ class Journey:
 
 
 @pytest.fixture
-def journey(tmp_path, monkeypatch):
+def settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # open_instance sets it; this gives it back
-    settings = settings_for(
+    return settings_for(
         tmp_path / "home",
         sources=[f"folder:{tmp_path / 'colour'}"],
         korean_war_sources=[f"folder:{tmp_path / 'target'}"],
     )
+
+
+@pytest.fixture
+def journey(settings, tmp_path):
+    """A journey whose history is in memory, which is faster."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Journey(tmp_path, instance, settings)
+
+
+@pytest.fixture
+def kept_journey(settings, tmp_path):
+    """A journey whose history is where `kwcolor run` keeps it."""
     with open_instance(settings) as instance:
         yield Journey(tmp_path, instance, settings)
 
 
-def test_everything_then_nothing_then_one_year_more(journey):
+def test_everything_then_nothing_then_one_year_more(kept_journey):
+    journey = kept_journey
     journey.colour.add({"1941": 12, "1942": 12, "1943": 12})
     journey.target.add_grey("1951", "skimage", "data/camera.png")
     first = journey.run()
