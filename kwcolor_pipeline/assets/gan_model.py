@@ -4,11 +4,11 @@ from typing import Any
 
 import dagster as dg
 
-from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, train_or_reuse
+from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, reported_training, train_or_reuse
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG
+from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG, TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import CODE_VERSION
 
 
@@ -38,27 +38,32 @@ def gan_model(
         mlflow,
         adversarial_request(settings, preset),
         lambda on_epoch: train_gan(settings, preset, on_epoch),
+        and_then=_register,
     )
-    version = _registered(context, mlflow, trained)
+    version = mlflow.open().version_of(trained.bundle.weights_sha256)
+    if version is None:
+        # The weights were there before: their training was killed before it could register them, or
+        # MLflow's database is a new one.
+        with reported_training(context, mlflow, preset.model_dump()) as (tracking, run, on_epoch):
+            for record in trained.history:
+                on_epoch(record)
+            _register(tracking, run, trained)
+            version = tracking.version_of(trained.bundle.weights_sha256)
+    assert version is not None  # registered above
     return dg.MaterializeResult(
-        metadata={**metadata, "model_version": version}, data_version=dg.DataVersion(trained.result.data_version)
+        metadata={**metadata, "model_version": version.number},
+        data_version=dg.DataVersion(trained.result.data_version),
     )
 
 
-def _registered(context: dg.AssetExecutionContext, mlflow: MLflow, trained: Any) -> int:
-    """The number of the model version with these weights, made now where there is none."""
-    weights = trained.bundle.weights_sha256
-    known = mlflow.open().version_of(weights)
-    if known is not None:
-        return known.number
+def _register(tracking: Tracking, run: TrackedRun, trained: Any) -> None:
+    """Make these weights the newest model version, behind the run of their training."""
     description = trained.bundle.description
     tags = {
-        WEIGHTS_TAG: weights,
+        WEIGHTS_TAG: trained.bundle.weights_sha256,
         "kwcolor.preset": description["preset"]["name"],
         "kwcolor.pairs": description["asked"]["pairs"],
     }
-    with mlflow.run_for(context, description["preset"], purpose="version") as (tracking, run):
-        run.log_metrics(description["validation"])
-        return tracking.register_version(
-            run, trained.bundle.folder, tags, f"Trained on {description['training_pictures']} pictures."
-        )
+    tracking.register_version(
+        run, trained.bundle.folder, tags, f"Trained on {description['training_pictures']} pictures."
+    )

@@ -10,7 +10,7 @@ import pydantic
 from kwcolor_pipeline.orchestration.metadata import curve, file_picture, table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun
+from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import PRESETS, Preset, load_preset
 
 
@@ -42,9 +42,9 @@ OnEpoch = Callable[[dict[str, float]], None]
 @contextlib.contextmanager
 def reported_training(
     context: dg.AssetExecutionContext, mlflow: MLflow, params: Mapping[str, Any]
-) -> Iterator[tuple[TrackedRun, OnEpoch]]:
+) -> Iterator[tuple[Tracking, TrackedRun, OnEpoch]]:
     """An MLflow run, and a callback that reports every epoch to it, to the log and to the asset's page."""
-    with mlflow.run_for(context, params) as (_, run):
+    with mlflow.run_for(context, params) as (tracking, run):
 
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
@@ -53,7 +53,7 @@ def reported_training(
             run.log_metrics(numbers, step=epoch)
             context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata={"epoch": epoch, **numbers}))
 
-        yield run, on_epoch
+        yield tracking, run, on_epoch
 
 
 #: Columns of the epoch table besides the epoch itself; a stage has some of them.
@@ -82,10 +82,12 @@ def train_or_reuse(
     mlflow: MLflow,
     request: Any,
     train: Callable[[OnEpoch], Any],
+    and_then: Callable[[Tracking, TrackedRun, Any], None] = lambda *_: None,
 ) -> tuple[Any, dict[str, Any]]:
     """The request's finished training, made now under an MLflow run unless it exists; and metadata about it.
 
-    ``request`` is a training.stages.Request, the result a training.stages.Trained.
+    ``request`` is a training.stages.Request, the result a training.stages.Trained. ``and_then`` is called with
+    a new training's result while its MLflow run is open.
     """
     from kwcolor_pipeline.training.stages import existing
 
@@ -93,10 +95,11 @@ def train_or_reuse(
     if trained is not None:
         context.log.info("The pairs, the preset and the code are the same as last time; the weights stand.")
         return trained, training_metadata(trained, request.preset)
-    with reported_training(context, mlflow, request.preset.model_dump()) as (run, on_epoch):
+    with reported_training(context, mlflow, request.preset.model_dump()) as (tracking, run, on_epoch):
         run.set_tags({"kwcolor.pairs": request.asked["pairs"]})
         trained = train(on_epoch)
         for file in sorted(trained.bundle.folder.glob("*.*")):
             if file.suffix in (".json", ".md", ".webp"):
                 run.log_artifact(file)
+        and_then(tracking, run, trained)
     return trained, training_metadata(trained, request.preset) | link(run)

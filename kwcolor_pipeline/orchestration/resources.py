@@ -29,9 +29,9 @@ class MLflow:
 
     @contextlib.contextmanager
     def run_for(
-        self, context: dg.AssetExecutionContext, params: Mapping[str, Any], purpose: str = ""
+        self, context: dg.AssetExecutionContext, params: Mapping[str, Any]
     ) -> Iterator[tuple[Tracking, TrackedRun]]:
-        """An MLflow run for this materialization; ``purpose`` names it where the materialization has several."""
+        """An MLflow run for this materialization."""
         tracking = self.open()
         asset = context.asset_key.to_user_string()
         tags = {
@@ -39,8 +39,7 @@ class MLflow:
             "dagster.asset_key": asset,
             "mlflow.note.content": f"Materialization of `{asset}` in Dagster run `{context.run.run_id}`.",
         }
-        name = "-".join(filter(None, [asset, purpose, context.run.run_id[:8]]))
-        with tracking.run(name, tags, params) as run:
+        with tracking.run(f"{asset}-{context.run.run_id[:8]}", tags, params) as run:
             yield tracking, run
 
 
