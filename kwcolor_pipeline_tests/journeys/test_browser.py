@@ -299,6 +299,16 @@ def test_training_page_shows_curves_and_preview(ui: UserInterface, visit: Any) -
     window.shoot("dagster-gan-model-preview")
 
 
+def test_report_page_of_dagster_shows_the_metric_table(ui: UserInterface, visit: Any) -> None:
+    window = visit(height=1300)
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/evaluation_report")
+    metrics = page.get_by_role("row").filter(has_text="grey copy").get_by_role("table").last
+    for name in ("generator alone", "GAN model", "truth", "ciede2000", "ssim"):
+        expect(metrics.get_by_text(name, exact=True)).to_be_visible()
+    window.shoot("dagster-evaluation-report")
+
+
 def test_launchpad_of_a_training_documents_the_knobs(ui: UserInterface, visit: Any) -> None:
     window = visit()
     page = window.page
