@@ -19,7 +19,7 @@ def lightness_error(gray: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.abs(rgb2lab(colour)[..., 0] - rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0])
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(st.integers(0, 2**16), st.floats(0, 150))
 def test_the_lightness_stays_the_photographs_own(seed: int, spread: float) -> None:
     torch.manual_seed(seed)

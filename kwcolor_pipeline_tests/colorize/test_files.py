@@ -158,7 +158,7 @@ def _bytes_of(pil_format: str) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 @given(
     st.sampled_from([_bytes_of(pil_format) for pil_format in ("JPEG", "PNG", "TIFF", "WEBP")]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12),

@@ -51,7 +51,7 @@ def test_agrees_with_kornia_and_skimage():
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - rgb2lab(rgb[0].permute(1, 2, 0).numpy())).max() < 0.02
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(_SEEDS)
 def test_a_colour_inside_the_gamut_is_not_changed(seed):
     rgb = _any_rgb(seed)
@@ -60,7 +60,7 @@ def test_a_colour_inside_the_gamut_is_not_changed(seed):
     assert (lab_to_rgb_in_gamut(lab) - rgb).abs().max() < 1e-4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(_SEEDS)
 def test_the_fit_keeps_lightness_and_hue_and_never_raises_chroma(seed):
     lab = _any_lab(seed)

@@ -29,7 +29,7 @@ def test_ciede2000_of_a_photograph_and_its_grey_copy(name, expected):
     assert ciede2000(photograph, grey).mean() == pytest.approx(expected, abs=0.006)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(_PICTURES)
 def test_grey_has_no_colourfulness_and_negatives_have_the_same(picture):
     grey = np.repeat(picture[:, :, :1], 3, axis=2)
@@ -37,7 +37,7 @@ def test_grey_has_no_colourfulness_and_negatives_have_the_same(picture):
     assert colourfulness(255 - picture) == pytest.approx(colourfulness(picture), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(_PICTURES)
 def test_a_colour_difference_is_zero_to_itself_and_symmetric(picture):
     other = 255 - picture

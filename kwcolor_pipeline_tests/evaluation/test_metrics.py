@@ -114,7 +114,7 @@ def test_pairing_takes_out_how_hard_the_photographs_are():
         paired_difference(better, worse[:-1], seed=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(0, 1000))
 def test_an_interval_lies_within_its_values(values, seed):
     interval = mean_with_interval(values, seed)

@@ -14,7 +14,7 @@ def assert_near(box: tuple[int, ...], expected: tuple[int, ...], pixels: int = 2
     assert all(abs(found - wanted) <= pixels for found, wanted in zip(box, expected, strict=True)), (box, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     border=st.tuples(*[st.one_of(st.just(0), st.integers(4, 14))] * 4),
     level=st.sampled_from([0, 8, 20, 248, 255]),
@@ -83,7 +83,7 @@ def test_an_even_picture_stays_whole(level: int) -> None:
     assert trim_box(Image.new("RGB", (80, 60), (level,) * 3)) == (0, 0, 80, 60)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_tiny_pictures_keep_at_least_half_of_each_side(width: int, height: int) -> None:
     left, top, right, bottom = trim_box(Image.new("L", (width, height), 0))

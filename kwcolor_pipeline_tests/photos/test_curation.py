@@ -55,7 +55,7 @@ def test_grey_toned_and_tinted_copies_of_photographs_are_not_colour(sample: tupl
         assert not looks_coloured(recompressed(copy.convert("RGB"), 85)), f"{name}, recompressed"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), red=st.floats(0.5, 1), green=st.floats(0.5, 1), blue=st.floats(0.5, 1))
 def test_a_tint_of_any_colour_is_not_colour(seed: int, red: float, green: float, blue: float) -> None:
     grey = np.asarray(scene(seed).convert("L"), dtype=np.float64)[..., None]

@@ -14,7 +14,7 @@ def distance(first: int, second: int) -> int:
     return (first ^ second).bit_count()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), quality=st.integers(40, 95), scale=st.floats(0.4, 2))
 def test_recompressing_and_resizing_hardly_change_the_hashes(seed: int, quality: int, scale: float) -> None:
     picture = scene(seed)

@@ -25,7 +25,7 @@ def brute_force(hashes: np.ndarray, radius: int) -> list[list[int]]:
     return [[i, j] for i, j in pairs if (values[i] ^ values[j]).bit_count() <= radius]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(0, 60),
