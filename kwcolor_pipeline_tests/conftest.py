@@ -6,15 +6,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# No timing decides a test: how fast examples are made or run says something about the machine only.
-hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("untimed")
-
 # Tiny networks are faster on one thread, and sums in a fixed order let tests compare weights bit by bit.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline_tests.small_homes import copied, make_home_with_pairs, settings_for, tiny_preset, train_all
+
+# No timing decides a test: how fast examples are made or run says something about the machine only.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
