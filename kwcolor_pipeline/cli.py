@@ -54,7 +54,12 @@ def run(
         list[str] | None, typer.Option(help="Only this asset; can be given several times, or with commas.")
     ] = None,
 ) -> None:
-    """Crawl what may have changed, then compute what follows from it, and nothing else."""
+    """Crawl what may have changed, then compute what follows from it, and nothing else.
+
+    `kwcolor run` brings everything up to date. `kwcolor run --years 1941,1943` crawls only these years.
+    `kwcolor run --select curated_photos` materializes one asset. `KWCOLOR_SOURCES=folder:/scans kwcolor run`
+    learns from your own photographs.
+    """
     settings = load_settings(**({"preset": preset} if preset else {}))
     from kwcolor_pipeline.training.presets import load_preset
 
@@ -109,7 +114,10 @@ def colorize(
     ] = "champion",
     ending: Annotated[str, typer.Option("--format", help="Format of the results: jpg, png, tif or webp.")] = "jpg",
 ) -> None:
-    """Colorize photographs at full size. Results keep their file's name, are marked, and never replace an original."""
+    """Colorize photographs at full size. Results keep their file's name, are marked, and never replace an original.
+
+    `kwcolor colorize letter.jpg album/ -o colour` writes `colour/letter.jpg` and one picture for each in `album`.
+    """
     from kwcolor_pipeline.colorize.batch import colorize_files
 
     settings = load_settings()
@@ -134,11 +142,10 @@ def evaluate(
     settings = load_settings()
     bundle, name = _model(settings, model)
     evaluation, problems = evaluate_folder(settings, bundle, name, photos)
-    metrics = list(evaluation.table[-1].metrics)
-    table = Table("", *metrics)
-    for row in evaluation.table:
-        numbers = (f"{row.metrics[metric].value:.3g}" if metric in row.metrics else "" for metric in metrics)
-        table.add_row(row.colorizer, *numbers)
+    table = Table("", *(row.colorizer for row in evaluation.table))
+    for metric in evaluation.table[-1].metrics:
+        numbers = (f"{row.metrics[metric].value:.4g}" if metric in row.metrics else "" for row in evaluation.table)
+        table.add_row(metric, *numbers)
     _out.print(table)
     if json_file is not None:
         write_json(json_file, evaluation.to_json())
@@ -153,7 +160,7 @@ def versions() -> None:
     tracking = open_tracking(load_settings())
     tracking.prepare()
     found = tracking.versions()
-    metrics = sorted({name for version in found for name in version.metrics if name.startswith("test_")})
+    metrics = ("test_ciede2000", "test_colourfulness", "test_psnr")
     table = Table("version", "aliases", "created", *(name.removeprefix("test_") for name in metrics))
     for version in found:
         numbers = (f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in metrics)
@@ -186,7 +193,7 @@ def doctor(
 def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
     """Folder and name of the model that an option names."""
     if Path(wanted).is_dir():
-        return Path(wanted), Path(wanted).resolve().name
+        return Path(wanted), f"bundle {Path(wanted).resolve().name}"
     from kwcolor_pipeline.tracking.chosen_model import model_by_name
     from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
 

@@ -64,6 +64,8 @@ def _register(tracking: Tracking, run: TrackedRun, trained: Any) -> None:
         "kwcolor.preset": description["preset"]["name"],
         "kwcolor.pairs": description["asked"]["pairs"],
     }
+    # Curves end with the last epoch; the weights are those of the best one.
+    run.log_metrics({f"best_{name}": value for name, value in description["validation"].items()})
     tracking.register_version(
         run, trained.bundle.folder, tags, f"Trained on {description['training_pictures']} pictures."
     )

@@ -3,7 +3,7 @@ import pytest
 from kwcolor_pipeline.crawling.crawl import crawl_partition
 from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.settings import load_settings
-from kwcolor_pipeline_tests.servers.library import Library, serve
+from kwcolor_pipeline_tests.servers.loc_imitation import Library, serve
 
 
 @pytest.fixture

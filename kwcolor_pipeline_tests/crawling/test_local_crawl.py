@@ -12,7 +12,7 @@ from kwcolor_pipeline.photos import curation
 from kwcolor_pipeline.photos.manifest import Status, crawl_partitions, read_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import SettingsProblem
-from kwcolor_pipeline_tests.servers.library import picture, png_bomb
+from kwcolor_pipeline_tests.servers.loc_imitation import picture, png_bomb
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kwcolor_pipeline.crawling.journal import Ledger
 from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.photos.manifest import Status, read_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
-from kwcolor_pipeline_tests.servers.library import Library, Photo, picture, png_bomb, serve
+from kwcolor_pipeline_tests.servers.loc_imitation import Library, Photo, picture, png_bomb, serve
 
 
 def rows_of(report):

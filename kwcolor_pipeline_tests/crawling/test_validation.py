@@ -7,7 +7,7 @@ from PIL import Image
 
 from kwcolor_pipeline.crawling.validation import Refused, judge
 from kwcolor_pipeline.settings import DownloadSettings
-from kwcolor_pipeline_tests.servers.library import picture, png_bomb
+from kwcolor_pipeline_tests.servers.loc_imitation import picture, png_bomb
 
 LIMITS = DownloadSettings()
 

@@ -6,7 +6,7 @@ import pytest
 from kwcolor_pipeline.assets.crawled_photos import crawled_photos
 from kwcolor_pipeline.photos.manifest import Status, read_manifest
 from kwcolor_pipeline.settings import load_settings
-from kwcolor_pipeline_tests.servers.library import Library, Photo, serve
+from kwcolor_pipeline_tests.servers.loc_imitation import Library, Photo, serve
 
 
 @pytest.fixture
