@@ -50,12 +50,14 @@ def evaluation_report(
         for name, value in row.metrics.items()
     }
     own = next(row for row in evaluation.table if row.colorizer == GAN)
-    if not comparison.reused:
+    tested = {f"test_{name}": value.value for name, value in own.metrics.items()}
+    # A reused report may be of a run that was killed before it had told MLflow, or MLflow's database is a new one.
+    if not (comparison.reused and tested.keys() <= version.metrics.keys()):
         with mlflow.run_for(context, {"model_version": version.number, "preset": settings.preset}) as (_, run):
             run.log_metrics(numbers)
             run.log_artifact(comparison.report)
             run.log_artifact(comparison.metrics_file)
-        tracking.log_version_metrics(version, {f"test_{name}": value.value for name, value in own.metrics.items()})
+        tracking.log_version_metrics(version, tested)
     # A report that was there before may have been killed before it could promote. A version is promoted
     # once: where somebody went back to another champion since then, that one stays.
     expected = (comparison.rival_weights, version.tags[WEIGHTS_TAG])
@@ -73,11 +75,7 @@ def evaluation_report(
             "model_version": version.number,
             "test_photographs": len(evaluation.rows_of(GAN)),
             "reused": comparison.reused,
-            **{
-                f"{GAN.replace(' ', '_')}/{key.split('/')[1]}": value
-                for key, value in numbers.items()
-                if GAN.replace(" ", "_") in key
-            },
+            **tested,
         },
         data_version=dg.DataVersion(comparison.result.data_version),
     )
