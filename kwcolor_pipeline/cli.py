@@ -31,7 +31,6 @@ def main() -> None:
     """The entry point: problems that the operator can solve become one sentence and exit code 2."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     try:
         app()
     except SettingsProblem as problem:
@@ -82,8 +81,12 @@ def run(
             select=chosen,
             announce=lambda label: _out.print(f"[bold]→[/] {escape(label)}", highlight=False),
         )
-    done = f"materialized {len(outcome.materialized)}" if outcome.materialized else "everything was up to date"
-    _out.print(f"[green]Done:[/] {done}.", highlight=False)
+    count = f"materialized {len(outcome.materialized)}"
+    if outcome.failed:
+        _out.print(f"[red]Stopped:[/] {count}; what failed is told below.", highlight=False)
+    else:
+        done = count if outcome.materialized else "everything was up to date"
+        _out.print(f"[green]Done:[/] {done}.", highlight=False)
     for name, page in (
         ("report", report_folder(settings.paths) / "report.html"),
         ("gallery", gallery_folder(settings.paths) / "index.html"),

@@ -59,6 +59,8 @@ class Outcome:
 
     materialized: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    #: Whether a run failed, so that what follows it was not computed.
+    failed: bool = False
     #: Whether a problem is the operator's to solve (a setting, too few photographs) and not a failure.
     could_not_start: bool = False
 
@@ -245,7 +247,8 @@ def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Ste
         instance=instance,
         asset_selection=[dg.AssetKey(asset) for asset in step.assets],
         partition_key=step.partition,
-        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
+        # Failures are told below in a sentence each; their tracebacks are kept on the run's page.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         tags={PROCESS_TAG: str(os.getpid())},
         raise_on_error=False,
     )
@@ -258,19 +261,21 @@ def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Ste
             outcome.problems += [f"{step.label}: {sentence}" for sentence in _sentences(incomplete.value)]
     if not result.success:
         failures = list(_failures(result))
-        outcome.problems += [f"{step.label}: {sentence}" for sentence, _ in failures]
-        outcome.could_not_start |= any(of_operator for _, of_operator in failures)
+        outcome.failed = True
+        outcome.problems += [" ".join(filter(None, [name, step.partition])) + f": {text}" for name, text, _ in failures]
+        outcome.could_not_start |= any(of_operator for _, _, of_operator in failures)
 
 
 def _sentences(value: object) -> Iterable[str]:
     return [str(sentence) for sentence in value] if isinstance(value, list) else []
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, bool]]:
-    """(sentence, whether the operator can solve it) for every failed step and blocking check."""
+def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, str, bool]]:
+    """(asset, sentence, whether the operator can solve it) for every failed step and blocking check."""
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            yield check.description or f"The check {check.check_name} failed.", False
+            sentence = check.description or f"The check {check.check_name} failed."
+            yield check.asset_key.to_user_string(), sentence, False
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
@@ -279,8 +284,12 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, bool]]:
             name = error.cls_name if error else None
             if name == "DagsterAssetCheckFailedError":
                 continue  # told above, in the check's own words
-            message = error.message.partition(": ")[2].strip() if error else "failed"
-            yield message, name == SettingsProblem.__name__
+            message = error.message.strip() if error else "It failed."
+            of_operator = name == SettingsProblem.__name__
+            sentence = (
+                message.partition(": ")[2] if of_operator else f"{message} (traceback: the run's page in Dagster)"
+            )
+            yield str(event.step_key), sentence, of_operator
 
 
 def run(

@@ -477,9 +477,10 @@ def _prepare_sqlite(database: Path, artifact_root: Path) -> None:
 
 
 def _import_mlflow() -> Any:
-    """Import MLflow with its telemetry and progress bars off, which it decides while it is imported."""
+    """Import MLflow with its telemetry, progress bars and chatter off, which it decides while it is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     import mlflow
 
     return mlflow
