@@ -1,0 +1,1 @@
+"""Judging colorizers: metrics, the comparison and its verdict, the report and gallery pages."""

@@ -279,7 +279,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, str, boo
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            # Dagster's own error is around the asset's; a SettingsProblem may have causes of its own.
+            while error is not None and error.cause is not None and error.cls_name != SettingsProblem.__name__:
                 error = error.cause
             name = error.cls_name if error else None
             if name == "DagsterAssetCheckFailedError":

@@ -1,0 +1,1 @@
+"""Tracking: MLflow runs, model versions, the champion. The only room that imports MLflow."""
