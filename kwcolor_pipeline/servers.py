@@ -5,6 +5,7 @@ everything that they started. What they show does not.
 """
 
 import contextlib
+import functools
 import importlib.resources
 import multiprocessing
 import os
@@ -53,7 +54,7 @@ def serve(
     dagster_port: int = 3000,
     mlflow_port: int = 5000,
     module: str = "kwcolor_pipeline.definitions",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = functools.partial(print, flush=True),
     start_timeout: float = 180.0,
 ) -> int:
     """Run both servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them ends by itself (1).
