@@ -122,13 +122,13 @@ def _record(photo: Photo, url: str) -> dict:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    library: Library
+    loc: Library
 
     def log_message(self, *args) -> None:
         """Keep quiet."""
 
     def do_GET(self) -> None:
-        library, parts = self.library, urlsplit(self.path)
+        library, parts = self.loc, urlsplit(self.path)
         with library.lock:
             library.asked[self.path] += 1
             nth = library.asked[self.path]
@@ -143,17 +143,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _listing(self, query: dict[str, list[str]], nth: int) -> None:
         page, year = int(query["sp"][0]), int(query["dates"][0][:4])
-        time.sleep(self.library.page_seconds.get(page, 0))
-        fault = self.library.bad_pages.get(page)
-        if fault and nth <= self.library.bad_page_times:
+        time.sleep(self.loc.page_seconds.get(page, 0))
+        fault = self.loc.bad_pages.get(page)
+        if fault and nth <= self.loc.bad_page_times:
             status = {"html": 200, "denied": 403, "down": 503}[fault]
             return self._send(status, b"<html>sorry</html>", "text/html")
-        status, body = self.library.listing(year, page)
+        status, body = self.loc.listing(year, page)
         return self._send(status, json.dumps(body).encode(), "application/json")
 
     def _image(self, name: str, nth: int) -> None:
-        photo = next(photo for photo in self.library.photos if photo.id == name)
-        time.sleep(self.library.picture_seconds)
+        photo = next(photo for photo in self.loc.photos if photo.id == name)
+        time.sleep(self.loc.picture_seconds)
         passing = nth <= photo.passes_after
         if photo.behaviour in ("429", "503") and passing:
             return self._send(int(photo.behaviour), b"later", "text/plain", {"Retry-After": "1"})
@@ -172,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
         if photo.behaviour == "redirect":
             return self._send(301, b"", "text/plain", {"Location": photo.location})
         self._send(200, photo.data, photo.content_type, {"ETag": f'"{photo.id}"'})
-        with self.library.lock:
-            self.library.complete[name] += 1
+        with self.loc.lock:
+            self.loc.complete[name] += 1
         return None
 
     def _send(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serve(library: Library, port: int = 0) -> Iterator[Library]:
     """Serve ``library`` on a free loopback port."""
-    handler = type("Handler", (_Handler,), {"library": library})
+    handler = type("Handler", (_Handler,), {"loc": library})
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     library.url = f"http://127.0.0.1:{server.server_port}"
