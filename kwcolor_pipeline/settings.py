@@ -35,7 +35,7 @@ class _Group(BaseModel):
 
 
 class LocSettings(_Group):
-    """Library of Congress, JSON API."""
+    """Library of Congress, JSON API (https://www.loc.gov/apis/json-and-yaml/)."""
 
     base_url: str = Field("https://www.loc.gov", description="Address of the API, without a slash at the end")
     collections: list[str] = Field(
@@ -50,7 +50,125 @@ class LocSettings(_Group):
     last_year: int = Field(1944, description="Last year that the collections cover")
     page_size: int = Field(100, description="Records a listing page: 25, 50, 100 or 150")
     requests_per_10s: int = Field(20, gt=0, description="Published limit of listings in 10 seconds")
+    requests_per_minute: int = Field(80, gt=0, description="Published limit of listings in a minute")
     downloads_per_10s: int = Field(40, gt=0, description="Published limit of pictures in 10 seconds")
+
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+
+class CommonsSettings(_Group):
+    """Wikimedia Commons, MediaWiki API (https://commons.wikimedia.org/w/api.php)."""
+
+    base_url: str = Field("https://commons.wikimedia.org", description="Address of the wiki, without `/w/api.php`")
+    categories: list[str] = Field(
+        ["Color photographs from the Farm Security Administration"],
+        description="Categories that `crawled_photos` lists, with or without `Category:`. `{year}` stands for the "
+        "partition's year; such an entry is not asked for `undated`, and of what it lists, what has no date counts as "
+        "taken in that year",
+    )
+    searches: list[str] = Field(
+        ['Kodachrome "World War II" {year}'],
+        description="Searches that `crawled_photos` makes, as in Commons' search box; `{year}` as above, but without a "
+        "date a photograph that it finds is left out. What the default finds could not be tried offline",
+    )
+    korean_war_categories: list[str] = Field(
+        ["Korean War in {year}", *(f"Korean War in {month} {{year}}" for month in _MONTHS)],
+        description="Categories that `korean_war_photos` lists. `Korean War in February 1953` is known to exist; the "
+        "other months are named after it, the whole years are a guess, and one that does not exist is passed over",
+    )
+    korean_war_searches: list[str] = Field(
+        ['"Korean War" photograph {year}'],
+        description="Searches that `korean_war_photos` makes. What the default finds could not be tried offline",
+    )
+    subcategory_depth: int = Field(1, ge=0, le=5, description="How deep subcategories are followed")
+    first_year: int = Field(1939, description="First year that the categories cover")
+    last_year: int = Field(1946, description="Last year that the categories cover")
+    picture_width: int = Field(
+        1920,
+        description="Width in pixels of the copies that are fetched, one that Commons allows: 20, 40, 60, 120, 250, "
+        "330, 500, 960, 1280, 1920, 3840; 0 for the original file",
+    )
+    requests_per_10s: int = Field(
+        10, gt=0, description="Listings in 10 seconds; Wikimedia asks for one after the other and publishes no number"
+    )
+    requests_per_minute: int = Field(50, gt=0, description="Listings in a minute; each lists up to 50 photographs")
+
+
+class NaraSettings(_Group):
+    """US National Archives, Catalog API v2 (https://catalog.archives.gov/api/v2/api-docs/)."""
+
+    base_url: str = Field("https://catalog.archives.gov/api/v2", description="Address of the API")
+    api_key: pydantic.SecretStr | None = Field(None, description="Key of the API; ask Catalog_API@nara.gov for one")
+    queries: list[str] = Field(
+        ["World War II color photographs"], description="Words that `crawled_photos` searches for"
+    )
+    korean_war_queries: list[str] = Field(["Korean War"], description="Words that `korean_war_photos` searches for")
+    first_year: int = Field(1939, description="First year that the queries cover")
+    last_year: int = Field(1946, description="Last year that the queries cover")
+    queries_per_month: int = Field(10_000, gt=0, description="Queries that the key allows in a month")
+
+
+class FlickrSettings(_Group):
+    """Flickr Commons (https://www.flickr.com/services/api/flickr.photos.search.html)."""
+
+    base_url: str = Field("https://api.flickr.com", description="Address of the API, without `/services/rest/`")
+    api_key: pydantic.SecretStr | None = Field(None, description="Key of the API; see flickr.com/services/apps/create")
+    queries: list[str] = Field(
+        ["color", "Kodachrome"],
+        description="Words that `crawled_photos` searches for; a photograph has to have all of one query",
+    )
+    korean_war_queries: list[str] = Field(["Korean War"], description="Words that `korean_war_photos` searches for")
+    first_year: int = Field(1939, description="First year that the queries cover")
+    last_year: int = Field(1946, description="Last year that the queries cover")
+    queries_per_hour: int = Field(3600, gt=0, description="Queries that a key allows in an hour")
+
+
+class EuropeanaSettings(_Group):
+    """Europeana, Search API (https://europeana.atlassian.net/wiki/spaces/EF/pages/2385739812/Search+API)."""
+
+    base_url: str = Field("https://api.europeana.eu", description="Address of the API, without `/record/v2/`")
+    api_key: pydantic.SecretStr | None = Field(None, description="Key of the API; see apis.europeana.eu")
+    queries: list[str] = Field(
+        ['(war OR soldier) AND (Kodachrome OR Agfacolor OR "colour photograph" OR "color photograph" OR Farbfoto)'],
+        description="Searches that `crawled_photos` makes, with AND, OR and quotes; the records are in many languages",
+    )
+    korean_war_queries: list[str] = Field(
+        ['"Korean War" OR Koreakrieg OR "guerre de Corée"'], description="Searches that `korean_war_photos` makes"
+    )
+    first_year: int = Field(1939, description="First year that the queries cover")
+    last_year: int = Field(1946, description="Last year that the queries cover")
+
+
+class GoogleSettings(_Group):
+    """Google Images, the way of the paper: its years are years of publication and its licences unknown."""
+
+    base_url: str = Field("https://www.google.com", description="Address of the search, without `/search`")
+    queries: list[str] = Field(["World War II color photograph"], description="Words for `crawled_photos`")
+    korean_war_queries: list[str] = Field(["Korean War photograph"], description="Words for `korean_war_photos`")
+    allow_unknown_licence: bool = Field(
+        False, description="Store pictures whose licence nobody states, as all are that Google finds"
+    )
+    ignore_robots: bool = Field(
+        False, description="Ask for result pages although Google's robots.txt disallows them to programs"
+    )
+    requests_per_10s: int = Field(5, gt=0, description="Result pages that are asked for in 10 seconds")
+    downloads_per_10s: int = Field(
+        20, gt=0, description="Pictures that one host is asked for in 10 seconds; the many hosts publish no limits"
+    )
 
 
 class DownloadSettings(_Group):
@@ -67,6 +185,9 @@ class DownloadSettings(_Group):
     read_timeout: float = Field(30, gt=0, description="Seconds to wait for the next bytes")
     total_timeout: float = Field(300, gt=0, description="Seconds that one picture may take in all")
     attempts: int = Field(4, ge=1, description="Tries of one request before it counts as failed")
+    recheck_days: float = Field(
+        365, ge=0, description="Days after which a stored picture is asked for again, on condition that it changed"
+    )
 
 
 class NearDuplicateSettings(_Group):
@@ -130,7 +251,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("var"), description="The only folder that is written to")
     sources: Annotated[list[str], NoDecode] = Field(
-        ["sample"], description="Where colour photographs come from, comma separated: sample, folder:PATH, loc"
+        ["sample"], description="Where colour photographs come from, comma separated; `kwcolor sources` lists them"
     )
     korean_war_sources: Annotated[list[str], NoDecode] = Field(
         ["sample"], description="Where the photographs to colorize come from, in the same form"
@@ -148,6 +269,11 @@ class Settings(BaseSettings):
     mlflow_ui_url: str = Field("http://127.0.0.1:5000", description="Where people open MLflow; for links")
     mlflow_experiment: str = Field("kwcolor", description="MLflow experiment that holds the runs")
     loc: LocSettings = LocSettings()
+    commons: CommonsSettings = CommonsSettings()
+    nara: NaraSettings = NaraSettings()
+    flickr: FlickrSettings = FlickrSettings()
+    europeana: EuropeanaSettings = EuropeanaSettings()
+    google: GoogleSettings = GoogleSettings()
     download: DownloadSettings = DownloadSettings()
     near_duplicates: NearDuplicateSettings = NearDuplicateSettings()
     curation: CurationSettings = CurationSettings()

@@ -3,18 +3,32 @@
 Belongs here: turning the settings' list of sources into sources. What a source does is in its module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kwcolor_pipeline.crawling.sources.base import Source
+from kwcolor_pipeline.crawling.sources.base import PagedSource, Source
+from kwcolor_pipeline.crawling.sources.commons import CommonsSource
+from kwcolor_pipeline.crawling.sources.europeana import EuropeanaSource
+from kwcolor_pipeline.crawling.sources.flickr import FlickrSource
 from kwcolor_pipeline.crawling.sources.folder import FolderSource
+from kwcolor_pipeline.crawling.sources.google import GoogleSource
 from kwcolor_pipeline.crawling.sources.loc import LocSource
+from kwcolor_pipeline.crawling.sources.nara import NaraSource
 from kwcolor_pipeline.crawling.sources.sample import SampleSource
 from kwcolor_pipeline.photos.manifest import crawl_partitions, korean_war_partitions
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 
+#: Sources on the network: name to what opens it for some partitions.
+_NETWORK: dict[str, Callable[[Settings, Sequence[str], bool], PagedSource]] = {
+    "commons": lambda settings, partitions, target: CommonsSource(settings.commons, partitions, target=target),
+    "loc": lambda settings, partitions, target: LocSource(settings.loc, partitions, target=target),
+    "nara": lambda settings, partitions, target: NaraSource(settings.nara, partitions, target=target),
+    "flickr": lambda settings, partitions, target: FlickrSource(settings.flickr, partitions, target=target),
+    "europeana": lambda settings, partitions, target: EuropeanaSource(settings.europeana, partitions, target=target),
+    "google": lambda settings, partitions, target: GoogleSource(settings.google, partitions, target=target),
+}
 #: How each source is written in the settings.
-NAMES = ("sample", "folder:PATH", "loc")
+NAMES = ("sample", "folder:PATH", *_NETWORK)
 
 
 def open_sources(specs: Sequence[str], settings: Settings, target: bool) -> list[Source]:
@@ -32,9 +46,9 @@ def _open(spec: str, settings: Settings, target: bool) -> Source:
         return SampleSource(partitions, target=target)
     if kind == "folder" and path:
         return FolderSource(Path(path).expanduser(), partitions)
-    if spec == "loc":
+    if spec in _NETWORK:
         _require_contact(spec, settings)
-        return LocSource(settings.loc, partitions, target=target)
+        return _NETWORK[spec](settings, partitions, target)
     raise SettingsProblem(f"{spec!r} is not a source; sources are {', '.join(NAMES)}.")
 
 

@@ -7,12 +7,12 @@ own module beside this one; fetching, judging and storing pictures do not.
 import abc
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from kwcolor_pipeline.photos.manifest import partition_of
+from kwcolor_pipeline.photos.manifest import UNDATED, partition_of
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,22 @@ class Candidate:
     date_text: str | None = None
     first_year: int | None = None
     last_year: int | None = None
+    date_precision: str | None = None
+    """How exact the date is: a `dates.Precision`, with `uncertain` added where the archive doubts it."""
     year_published: int | None = None
     refusal: str | None = None
     """Reason to refuse it without reading it: a short word, then details."""
 
 
 class ListingProblem(Exception):
-    """A listing that a source cannot make sense of; the message is one plain sentence."""
+    """A listing that a source cannot make sense of; the message says what it is instead.
+
+    It is asked for again a few times: archives show error pages with status 200.
+    """
+
+
+class ListingRefused(ListingProblem):
+    """An answer that asking again will not change; the message names the remedy in a whole sentence."""
 
 
 class Source(abc.ABC):
@@ -74,26 +83,80 @@ class ListingPage:
 
     candidates: list[Candidate] = field(default_factory=list)
     next_pages: list[str] = field(default_factory=list)
+    problem: str | None = None
+    """A sentence where the listing is known to leave photographs out; the year then counts as incomplete."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a host publishes about how it may be asked for one kind of thing."""
+
+    windows: tuple[tuple[int, float], ...] = ()
+    """(n, s): at most n requests in s seconds; all of them hold"""
+    at_once: int = 1
+    """Requests under way at the same time"""
+    bytes_per_second: int | None = None
+    """Of the last ten seconds"""
 
 
 class PagedSource(Source):
-    """A source on the network that lists its photographs page by page."""
+    """A source on the network that lists its photographs page by page.
 
-    #: Listing pages and pictures that may be asked for in ten seconds.
-    pages_per_10s: int
-    pictures_per_10s: int
+    An object reads the pages of one crawl, one after the other in one thread; the same object may be
+    used for another year afterwards.
+    """
+
+    #: How listing pages and pictures may be asked for, each host for itself.
+    page_limits: Limits
+    picture_limits: Limits
     #: HTTP statuses besides 200 whose body is a listing all the same.
     listing_statuses: frozenset[int] = frozenset()
+    #: Whether listing pages are a documented API, which is meant for programs whatever robots.txt says.
+    has_api: bool = True
+    #: Whether the operator wants listing pages asked for that robots.txt disallows; pictures never are.
+    ignores_robots: bool = False
+    #: Where the archive is asked; tests and mirrors set another.
+    base_url: str
+    #: True where the operator has set `base_url`: its host and port may then be a private address.
+    base_url_is_set: bool = False
+
+    def problem(self) -> str | None:
+        """Why this source cannot be asked, with the remedy, in one sentence; None where it can."""
+        return None
+
+    def page_headers(self) -> dict[str, str]:
+        """Headers of requests for listing pages, such as a key; they are sent to `base_url`'s host only."""
+        return {}
+
+    def page_secrets(self) -> dict[str, str]:
+        """Query parameters of listing pages that no log or manifest may show, such as a key."""
+        return {}
+
+    def belonging(self, key: str, found: Iterable[Candidate], partitions: Sequence[str]) -> list[Candidate]:
+        """Those of ``found`` whose partition is ``key``.
+
+        `undated` also gets, refused, those whose year is a partition that this source does not cover: no
+        year's crawl would list them otherwise.
+        """
+        covered, mine = self.covers(partitions), []
+        for candidate in found:
+            partition = self.partition(candidate, partitions)
+            if partition == key:
+                mine.append(candidate)
+            elif key == UNDATED and partition not in covered:
+                refusal = candidate.refusal or f"outside_years: {partition} is not covered by {self.name}"
+                mine.append(replace(candidate, refusal=refusal))
+        return mine
 
     @abc.abstractmethod
     def first_pages(self, key: str) -> Iterable[str]:
-        """Addresses of the pages that the listing of partition ``key`` starts with."""
+        """Addresses of the pages that the listing of partition ``key`` starts with, without secrets."""
 
     @abc.abstractmethod
     def read_page(self, key: str, url: str, status: int, body: bytes) -> ListingPage:
         """The photographs of partition ``key`` on this page, and where to go on.
 
-        Raises ListingProblem when the answer is no listing.
+        Raises ListingProblem when the answer is no listing, ListingRefused when it stays so.
         """
 
 

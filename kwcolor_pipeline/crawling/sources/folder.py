@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kwcolor_pipeline.crawling.dates import year_range
+from kwcolor_pipeline.crawling.dates import read_date, year_range
 from kwcolor_pipeline.crawling.sources.base import Candidate, LocalSource, file_status, file_version
 from kwcolor_pipeline.home import fingerprint
 from kwcolor_pipeline.settings import SettingsProblem
@@ -59,7 +59,7 @@ class FolderSource(LocalSource):
 
     def _indexed(self, index: Path) -> Iterator[Candidate]:
         for row in _rows(index):
-            years = year_range(row.get("year"))
+            date = read_date(row.get("year"))
             yield Candidate(
                 source=self.name,
                 source_id=row["id"],
@@ -70,8 +70,9 @@ class FolderSource(LocalSource):
                 licence=row.get("licence") or None,
                 licence_url=row.get("licence_url") or None,
                 date_text=row.get("year") or None,
-                first_year=years[0] if years else None,
-                last_year=years[1] if years else None,
+                first_year=date.first if date else None,
+                last_year=date.last if date else None,
+                date_precision=date.described if date else None,
                 refusal=self._inside.refusal(row["file"]),
             )
 

@@ -4,24 +4,24 @@ Belongs here: the addresses of listings and how to read them (https://www.loc.go
 Fetching them, waiting and retrying do not.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urldefrag, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from kwcolor_pipeline.crawling.dates import year_range
-from kwcolor_pipeline.crawling.sources.base import Candidate, ListingPage, ListingProblem, PagedSource
+from kwcolor_pipeline.crawling.dates import read_date
+from kwcolor_pipeline.crawling.licences import read_licence
+from kwcolor_pipeline.crawling.sources.base import Candidate, Limits, ListingPage, ListingProblem, PagedSource
+from kwcolor_pipeline.crawling.sources.reading import json_object, text, web_address, whole_number
+from kwcolor_pipeline.home import fingerprint
 from kwcolor_pipeline.photos.manifest import KOREAN_WAR_YEARS, UNDATED
 from kwcolor_pipeline.settings import LocSettings
-
-_LONGEST_TEXT = 2000
 
 
 class LocSource(PagedSource):
     """Collections of the Library of Congress by the year in which a photograph was taken.
 
     The API lists a photograph dated with a range under every year of the range; it is taken in its
-    own partition only. What the Library lists without any year is not reached by a year's listing.
+    own partition only. What has no year is found by listing a collection without asking for one.
     """
 
     name = "loc"
@@ -29,69 +29,67 @@ class LocSource(PagedSource):
     listing_statuses = frozenset({404})
 
     def __init__(self, settings: LocSettings, partitions: Sequence[str], *, target: bool) -> None:
-        self._base_url = settings.base_url
+        self.base_url = settings.base_url.rstrip("/")
+        self.base_url_is_set = "base_url" in settings.model_fields_set
         self._page_size = settings.page_size
         self._collections = settings.korean_war_collections if target else settings.collections
         self._search = {"q": settings.korean_war_query, "fa": "online-format:image"} if target else {}
         self._years = KOREAN_WAR_YEARS if target else range(settings.first_year, settings.last_year + 1)
         self._partitions = partitions
-        self.pages_per_10s = settings.requests_per_10s
-        self.pictures_per_10s = settings.downloads_per_10s
+        # https://www.loc.gov/apis/json-and-yaml/working-within-limits/
+        self.page_limits = Limits(((settings.requests_per_10s, 10), (settings.requests_per_minute, 60)), at_once=1)
+        self.picture_limits = Limits(((settings.downloads_per_10s, 10),), at_once=4)
 
     def covers(self, partitions: Sequence[str]) -> set[str]:
-        return {str(year) for year in self._years} & set(partitions)
+        return {*map(str, self._years), UNDATED} & set(partitions)
 
     def first_pages(self, key: str) -> Iterable[str]:
-        if key == UNDATED:
-            return
-        query = {"fo": "json", "c": self._page_size, "sp": 1, "dates": f"{key}/{key}", "at": "results,pagination"}
+        dates = {} if key == UNDATED else {"dates": f"{key}/{key}"}
+        query = {"fo": "json", "c": self._page_size, "sp": 1, **dates, "at": "results,pagination", **self._search}
         for collection in self._collections:
-            yield f"{self._base_url}/{collection.strip('/')}/?{urlencode({**query, **self._search}, safe='/,:')}"
+            yield f"{self.base_url}/{collection.strip('/')}/?{urlencode(query, safe='/,:')}"
 
     def read_page(self, key: str, url: str, status: int, body: bytes) -> ListingPage:
-        listing = _json_object(body)
+        listing = json_object(body)
         if status == 404:
             return ListingPage()  # how the API says that there are no results
         results, pagination = listing.get("results"), listing.get("pagination")
         if not isinstance(results, list) or not isinstance(pagination, dict):
             raise ListingProblem("the answer has no results and pagination")
         found = [self._candidate(record, url) for record in results if _is_item(record)]
-        mine = [candidate for candidate in found if self.partition(candidate, self._partitions) == key]
         page = int(parse_qs(urlsplit(url).query)["sp"][0])
-        pages = pagination.get("total")
-        more = results and isinstance(pages, int) and page < pages
-        return ListingPage(mine, [_with_page(url, page + 1)] if more else [])
+        pages = whole_number(pagination.get("total"))
+        more = results and pages is not None and page < pages
+        return ListingPage(self.belonging(key, found, self._partitions), [_with_page(url, page + 1)] if more else [])
 
     def _candidate(self, record: dict[str, Any], page_url: str) -> Candidate:
         item = record["item"]
-        landing_url = _web_address(record.get("url") or record.get("id"), page_url)
+        landing_url = web_address(record.get("url") or record.get("id"), page_url)
         picture = _largest_picture(record.get("image_url"), page_url)
-        date_text = _text(item.get("date")) or _text(record.get("date"))
-        years = year_range(date_text) or year_range(_text(record.get("dates")))
+        date_text = text(item.get("date")) or text(record.get("date"))
+        date = read_date(date_text) or read_date(_years(record.get("dates")))
+        licence = read_licence(
+            text(item.get("rights_advisory")) or text(item.get("rights")),
+            web_address(_last_word(text(item.get("rights_information")))),
+        )
+        refusal = licence.refusal if picture else "missing_file: the record names no picture"
+        if record.get("access_restricted") is True:
+            refusal = "licence: access is restricted"
         return Candidate(
             source=self.name,
             source_id=_identifier(record, item),
             file_url=picture or landing_url or page_url,
             landing_url=landing_url,
-            title=_text(item.get("title")) or _text(record.get("title")),
+            title=text(item.get("title")) or text(record.get("title")),
             creator=_creators(item),
-            licence=_text(item.get("rights_advisory")) or _text(item.get("rights")),
-            licence_url=_web_address(_last_word(_text(item.get("rights_information"))), None),
+            licence=licence.text,
+            licence_url=licence.url,
             date_text=date_text,
-            first_year=years[0] if years else None,
-            last_year=years[1] if years else None,
-            refusal=None if picture else "missing_file: the record names no picture",
+            first_year=date.first if date else None,
+            last_year=date.last if date else None,
+            date_precision=date.described if date else None,
+            refusal=refusal,
         )
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        listing = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ListingProblem("the answer is not JSON") from error
-    if not isinstance(listing, dict):
-        raise ListingProblem("the answer is not a JSON object")
-    return listing
 
 
 def _is_item(record: Any) -> bool:
@@ -105,34 +103,20 @@ def _with_page(url: str, page: int) -> str:
     return urlunsplit(parts._replace(query=urlencode(query, safe="/,:")))
 
 
-def _text(value: Any) -> str | None:
-    """One line of text of a field that may be text or a list of texts; None where there is none."""
-    parts = [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)]
-    return " ".join(" ".join(parts).split())[:_LONGEST_TEXT] or None
+def _years(dates: Any) -> str | None:
+    """The years of ``["1943-01-01T00:00:00Z", …]``: the API fills up a bare year to its first day."""
+    listed = [text(one) or "" for one in (dates if isinstance(dates, list) else [dates])]
+    return " or ".join(one[:4] for one in listed if one) or None
 
 
-def _last_word(text: str | None) -> str | None:
-    return text.split()[-1] if text else None
-
-
-def _web_address(value: Any, base: str | None) -> str | None:
-    """An absolute http(s) address, without its fragment; None where the value is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        address = urldefrag(urljoin(base or "", value.strip())).url
-        parts = urlsplit(address)
-    except ValueError:  # such as an unclosed IPv6 bracket
-        return None
-    return address if parts.scheme in ("http", "https") and parts.hostname else None
+def _last_word(sentence: str | None) -> str | None:
+    return sentence.split()[-1] if sentence else None
 
 
 def _largest_picture(addresses: Any, base: str) -> str | None:
     """The address with the most pixels by its ``#h=..&w=..``; the last where none says its size."""
-    listed = [text for text in (addresses if isinstance(addresses, list) else [addresses]) if isinstance(text, str)]
-    usable = [
-        (_pixels(text), place, address) for place, text in enumerate(listed) if (address := _web_address(text, base))
-    ]
+    listed = [one for one in (addresses if isinstance(addresses, list) else [addresses]) if isinstance(one, str)]
+    usable = [(_pixels(one), place, address) for place, one in enumerate(listed) if (address := web_address(one, base))]
     return max(usable)[2] if usable else None
 
 
@@ -144,11 +128,11 @@ def _pixels(address: str) -> int:
 
 def _identifier(record: dict[str, Any], item: dict[str, Any]) -> str:
     """The item's number: the last part of its address ``…/item/<number>/``."""
-    address = _text(record.get("id")) or _text(item.get("id")) or _text(record.get("url")) or ""
-    return address.rstrip("/").rpartition("/")[2] or "unknown"
+    address = text(record.get("id")) or text(item.get("id")) or text(record.get("url")) or ""
+    return address.rstrip("/").rpartition("/")[2] or f"unnumbered-{fingerprint(record)[:16]}"
 
 
 def _creators(item: dict[str, Any]) -> str | None:
     creators = item.get("creators")
-    names = [_text(one.get("title")) for one in creators if isinstance(one, dict)] if isinstance(creators, list) else []
-    return "; ".join(name for name in names if name) or _text(item.get("contributors"))
+    names = [text(one.get("title")) for one in creators if isinstance(one, dict)] if isinstance(creators, list) else []
+    return "; ".join(name for name in names if name) or text(item.get("contributors"))
