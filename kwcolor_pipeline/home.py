@@ -34,6 +34,11 @@ class Home:
         return self.root / "manifests"
 
     @property
+    def network(self) -> Path:
+        """What crawls remember of hosts: when they were asked, and what a run has listed. Nothing lasting."""
+        return self.root / "network"
+
+    @property
     def pairs(self) -> Path:
         return self.root / "pairs"
 
@@ -53,6 +58,11 @@ class Home:
     @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "mlartifacts"
+
+    @property
+    def takedowns(self) -> Path:
+        """Pictures that are never stored again, one JSON object per line."""
+        return self.root / "takedowns.jsonl"
 
     @property
     def dagster(self) -> Path:
@@ -101,9 +111,23 @@ def atomic_folder(final: Path) -> Iterator[Path]:
 
 
 def write_bytes(final: Path, data: bytes) -> None:
-    """Write ``data`` atomically."""
-    with atomic_path(final) as temporary:
-        temporary.write_bytes(data)
+    """Write ``data`` atomically, like :func:`atomic_path`; with fewer calls, since every photograph comes this way."""
+    temporary = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        try:
+            handle = temporary.open("xb", buffering=0)
+        except FileNotFoundError:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            handle = temporary.open("xb", buffering=0)
+        with handle:
+            view = memoryview(data)
+            while view:  # a disk that runs full may take a part before it refuses
+                view = view[handle.write(view) :]
+            os.fsync(handle.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(final: Path, value: Any) -> None:

@@ -6,15 +6,18 @@ the report. How the network is asked is in `fetcher`, how one photograph is deci
 
 import collections
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
 from kwcolor_pipeline.crawling.intake import Intake, Progress, Tone, is_in_store
 from kwcolor_pipeline.crawling.journal import Ledger
+from kwcolor_pipeline.crawling.requesting import HostTraffic, Traffic
 from kwcolor_pipeline.crawling.sources.base import (
     Candidate,
     LocalSource,
@@ -27,11 +30,17 @@ from kwcolor_pipeline.crawling.sources.base import (
 from kwcolor_pipeline.home import Result, fingerprint
 from kwcolor_pipeline.photos.manifest import ManifestRow, Status, data_version_of, read_manifest, write_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
-from kwcolor_pipeline.settings import DownloadSettings, Settings
+from kwcolor_pipeline.photos.takedown import TAKEN_DOWN, Takedowns
+from kwcolor_pipeline.settings import DownloadSettings, Settings, SettingsProblem
+
+if TYPE_CHECKING:
+    from kwcolor_pipeline.crawling.fetcher import ListingCrawler
 
 #: To be raised when the crawl decides differently on the same files.
 CODE_VERSION = 1
 _READER_THREADS = 4
+#: Gives for a source's name a context in which the source may be asked, unless the event is set before.
+TurnOf = Callable[[str, threading.Event], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class CrawlReport:
     manifest: Path
     incomplete: list[str]
     """A plain sentence for each listing that could not be read"""
+    hosts: dict[str, HostTraffic]
+    """What each host was asked and gave this time"""
     listing_fingerprint: str | None
     """Hash of what local sources list; None where a crawl alone can tell, or where something failed"""
 
@@ -68,37 +79,81 @@ def crawl_partition(
     *,
     wanted_tone: Tone = "any",
     progress: Callable[[str, int, int], None] | None = None,
+    edition: str | None = None,
+    turn_of: TurnOf = lambda *_: nullcontext(),
 ) -> CrawlReport:
     """Bring the manifest of partition ``key`` of ``asset`` up to date.
 
     Only what is not known yet is read: outcomes of the last manifest, and of a crawl that was killed,
     hold. With ``wanted_tone="bw"`` pictures in colour are rejected. ``progress`` is told the source,
-    how many photographs are finished and how many are listed so far.
-    Raises SettingsProblem when a local source's index cannot be read. A listing on the network that
-    cannot be read does not raise; it is named in the report, and the other sources are crawled.
+    how many photographs are finished and how many are listed so far. ``edition`` names the run: listing
+    pages that it has read for another year, or before a retry, are not asked for again. ``turn_of``
+    gives for a source's name a context in which it may be asked; sources are asked side by side.
+    A source that cannot be asked, or not wholly, does not raise: it is named in the report, with the
+    remedy, and the others are crawled.
+    Raises SettingsProblem when a local source's index cannot be read or the manifest cannot be written.
     """
-    paths = settings.paths
     manifest = manifest_path(settings, asset, key)
-    ledger = Ledger(manifest, manifest.with_name(f"{key}.journal.jsonl"))
     active = _covering(sources, key)
     listing = None if any(isinstance(source, PagedSource) for source in active) else _listing_fingerprint(active, key)
-    incomplete: list[str] = []
-    with _shown(f"{asset} {key}", progress) as tell:
-        intake = Intake(ledger, PhotoStore(paths.photos), settings.download, wanted_tone, tell)
-        for source in active:
-            if isinstance(source, LocalSource):
-                _read_files(source, key, intake, settings.download)
-            elif isinstance(source, PagedSource):
-                incomplete += _fetch(source, key, intake, settings)
-    for identity, row in ledger.known.items():
-        if identity not in ledger.rows and not row.file_url.startswith("file:"):
-            ledger.keep(row)
-    rows = list(ledger.rows.values())
-    write_manifest(manifest, rows)
-    report = _report(asset, key, rows, intake, manifest, incomplete, listing)
-    _result(report).write(manifest.with_suffix(".json"))
-    ledger.close()
+    traffic, cancelled = Traffic(), threading.Event()
+    with (
+        closing(Ledger(manifest, manifest.with_name(f"{key}.journal.jsonl"))) as ledger,
+        _shown(f"{asset} {key}", progress) as tell,
+    ):
+        store, takedowns = PhotoStore(settings.paths.photos), Takedowns.load(settings.paths)
+        intake = Intake(ledger, store, settings.download, wanted_tone, tell, takedowns)
+
+        def crawl_source(source: Source) -> list[str]:
+            try:
+                if isinstance(source, LocalSource):
+                    _read_files(source, key, intake, settings.download)
+                elif isinstance(source, PagedSource):
+                    from kwcolor_pipeline.crawling.fetcher import ListingCrawler
+
+                    crawler = ListingCrawler(settings, source, intake, traffic, edition, cancelled)
+                    return _fetch(crawler, source, key, lambda: turn_of(source.name, cancelled))
+            except OSError as error:
+                return [f"{source.name} {key}: {_cannot_write(settings, key, error)}"]
+            return []
+
+        incomplete = [sentence for told in _side_by_side(crawl_source, active, cancelled) for sentence in told]
+        rows = ledger.all_rows()
+        try:
+            write_manifest(manifest, rows)
+            report = _report(asset, key, rows, intake, manifest, incomplete, listing, traffic)
+            _result(report).write(manifest.with_suffix(".json"))
+        except OSError as error:
+            raise SettingsProblem(f"{asset} {key}: {_cannot_write(settings, key, error)}") from error
+        ledger.forget()
     return report
+
+
+def _side_by_side(
+    crawl_source: Callable[[Source], list[str]], sources: Sequence[Source], cancelled: threading.Event
+) -> list[list[str]]:
+    """What ``crawl_source`` gives for each source, crawled at the same time: hosts wait for none but themselves.
+
+    All are finished before an error of one is raised; an interruption sets ``cancelled``.
+    """
+    if not sources:
+        return []
+    with ThreadPoolExecutor(len(sources)) as crawls:
+        waiting = [crawls.submit(crawl_source, source) for source in sources]
+        try:
+            return [crawl.result() for crawl in waiting]
+        except Exception:
+            raise
+        except BaseException:
+            cancelled.set()
+            raise
+
+
+def _cannot_write(settings: Settings, key: str, error: OSError) -> str:
+    return (
+        f"{error.filename or settings.home} cannot be read or written ({error.strerror or error}); make room or set "
+        f"KWCOLOR_HOME to another folder, then crawl {key} again: what is stored already stays."
+    )
 
 
 def is_current(settings: Settings, sources: Sequence[Source], asset: str, key: str) -> bool:
@@ -112,7 +167,8 @@ def is_current(settings: Settings, sources: Sequence[Source], asset: str, key: s
     recorded = Result.read(manifest.with_suffix(".json"))
     if recorded is None or not manifest.exists() or any(isinstance(source, PagedSource) for source in active):
         return False
-    stored_none = recorded.summary["listed"] > 0 and recorded.summary["stored"] == 0
+    taken_down = recorded.summary["rejected"].get(TAKEN_DOWN, 0)
+    stored_none = recorded.summary["listed"] > taken_down and recorded.summary["stored"] == 0
     if stored_none or recorded.fingerprint != _listing_fingerprint(active, key):
         return False
     store = PhotoStore(settings.paths.photos)
@@ -133,12 +189,18 @@ def _listing_fingerprint(sources: Sequence[Source], key: str) -> str:
     return fingerprint([CODE_VERSION, listings])
 
 
-def _fetch(source: PagedSource, key: str, intake: Intake, settings: Settings) -> list[str]:
-    """Crawl a source on the network; sentences about listings that could not be read."""
-    from kwcolor_pipeline.crawling.fetcher import ListingCrawler, ListingFailed
+def _fetch(
+    crawler: "ListingCrawler", source: PagedSource, key: str, turn: Callable[[], AbstractContextManager[None]]
+) -> list[str]:
+    """Crawl a source on the network; sentences about what could not be asked or read."""
+    from kwcolor_pipeline.crawling.fetcher import ListingFailed
 
+    problem = source.problem()
+    if problem:
+        return [problem]
     try:
-        ListingCrawler(settings, intake).crawl_listing(source, key)
+        with turn():
+            crawler.crawl_listing(key)
     except ListingFailed as failed:
         return failed.sentences
     return []
@@ -186,6 +248,7 @@ def _report(
     manifest: Path,
     incomplete: list[str],
     listing: str | None,
+    traffic: Traffic,
 ) -> CrawlReport:
     statuses = collections.Counter(row.status for row in rows)
     reasons = [(row.reason or "").partition(":")[0] for row in rows if row.status == Status.REJECTED]
@@ -202,6 +265,7 @@ def _report(
         data_version=data_version_of(rows),
         manifest=manifest,
         incomplete=incomplete,
+        hosts=traffic.by_host(),
         listing_fingerprint=None if statuses[Status.FAILED] else listing,
     )
 

@@ -4,14 +4,17 @@ Belongs here: outcomes known from the last manifest and from the journal that a 
 appending new ones. How an outcome is reached does not.
 """
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pydantic
 
 from kwcolor_pipeline.crawling.sources.base import Candidate
-from kwcolor_pipeline.photos.manifest import ManifestRow, read_manifest
+from kwcolor_pipeline.photos.manifest import ManifestRow, Status, read_manifest
 
 Identity = tuple[str, str, str]
 
@@ -25,18 +28,35 @@ class Ledger:
     """Outcomes before this crawl (``known``) and of this crawl (``rows``); safe to use from threads."""
 
     def __init__(self, manifest: Path, journal: Path) -> None:
+        self._manifest = manifest
         self._journal = journal
         self._lock = threading.Lock()
+        self._elsewhere: dict[str, ManifestRow] | None = None
+        self._handle: FileIO | None = None
         self.known: dict[Identity, ManifestRow] = {identity_of(row): row for row in read_manifest(manifest)}
         self.known.update((identity_of(row), row) for row in _recover(journal))
         self.rows: dict[Identity, ManifestRow] = {}
 
+    def elsewhere(self) -> dict[str, ManifestRow]:
+        """What the other years of the asset have stored from the network, by address."""
+        with self._lock:
+            if self._elsewhere is None:
+                others = sorted(set(self._manifest.parent.glob("*.parquet")) - {self._manifest})
+                self._elsewhere = {
+                    row.file_url: row
+                    for other in others
+                    for row in read_manifest(other)
+                    if row.status == Status.STORED and not row.file_url.startswith("file:")
+                }
+            return self._elsewhere
+
     def record(self, row: ManifestRow) -> None:
         """Note an outcome that was reached now; it is in the journal when this returns."""
         with self._lock:
-            self._journal.parent.mkdir(parents=True, exist_ok=True)
-            with self._journal.open("ab") as handle:
-                handle.write(row.model_dump_json().encode() + b"\n")
+            if self._handle is None:
+                self._journal.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = self._journal.open("ab", buffering=0)
+            _append(self._handle, row.model_dump_json().encode() + b"\n")
             self.rows[identity_of(row)] = row
 
     def keep(self, row: ManifestRow) -> None:
@@ -44,9 +64,38 @@ class Ledger:
         with self._lock:
             self.rows[identity_of(row)] = row
 
+    def all_rows(self) -> list[ManifestRow]:
+        """This crawl's rows, and those of before that archives did not list this time: nothing seen is forgotten.
+
+        A local file that is no longer listed is the operator's own decision, and goes.
+        """
+        with self._lock:
+            unlisted = [row for identity, row in self.known.items() if identity not in self.rows]
+            return [*self.rows.values(), *(row for row in unlisted if not row.file_url.startswith("file:"))]
+
     def close(self) -> None:
-        """Forget the journal; its rows are in the manifest by now."""
+        """Let go of the journal's file; it stays for the next crawl to read."""
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+    def forget(self) -> None:
+        """Remove the journal; its rows are in the manifest by now."""
+        self.close()
         self._journal.unlink(missing_ok=True)
+
+
+def _append(handle: FileIO, line: bytes) -> None:
+    """Write the whole line or, where the disk is full, none of it: rows behind a torn line would be lost."""
+    start = os.fstat(handle.fileno()).st_size
+    try:
+        written = handle.write(line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), handle.name)
+    except OSError:
+        handle.truncate(start)
+        raise
 
 
 def _recover(journal: Path) -> list[ManifestRow]:

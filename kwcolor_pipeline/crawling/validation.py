@@ -28,9 +28,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was decoded completely once."""
+    """A picture whose file was read completely once."""
 
     image: Image.Image
+    """decoded; of a JPEG that nobody wants to look at, at an eighth of its size"""
     pil_format: str
     mime: str
     width: int
@@ -39,9 +40,10 @@ class Picture:
     """pixels, after EXIF orientation"""
 
 
-def judge(data: bytes, limits: DownloadSettings) -> Picture:
-    """Decode ``data`` completely.
+def judge(data: bytes, limits: DownloadSettings, *, in_full: bool = True) -> Picture:
+    """Decode ``data`` completely, pixels in full size only with ``in_full``.
 
+    A JPEG is read to its end either way; at an eighth of the size that takes half of the time.
     Raises Refused with `empty`, `too_large`, `not_an_image`, `animated`, `too_many_pixels` or `corrupt`.
     """
     if not data:
@@ -52,9 +54,9 @@ def judge(data: bytes, limits: DownloadSettings) -> Picture:
     if image.width * image.height > limits.max_pixels:
         raise Refused(f"too_many_pixels: {image.width} x {image.height}")
     if image.width * image.height <= _LARGE:
-        return _decoded(image)
+        return _decoded(image, in_full)
     with _one_large_at_a_time:
-        return _decoded(image)
+        return _decoded(image, in_full)
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -69,18 +71,21 @@ def _opened(data: bytes) -> Image.Image:
     return image
 
 
-def _decoded(image: Image.Image) -> Picture:
+def _decoded(image: Image.Image, in_full: bool) -> Picture:
+    size = image.size
     pil_format = _SAME_AS.get(image.format or "", image.format or "")
     try:
         if pil_format == image.format and getattr(image, "is_animated", False):
             raise Refused("animated")
+        if not in_full:
+            image.draft(None, (image.width // 8, image.height // 8))
         image.load()
         turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
     except Refused:
         raise
     except Exception as error:  # decoders raise anything on bytes made to break them
         raise Refused(f"corrupt: {_sentence(error)}") from error
-    width, height = (image.height, image.width) if turned else image.size
+    width, height = reversed(size) if turned else size
     return Picture(image, pil_format, Image.MIME[pil_format], width, height)
 
 

@@ -47,8 +47,11 @@ class ManifestRow(BaseModel):
     licence_url: str | None = None
     date_text: str | None = Field(None, description="The date as the source writes it")
     year_taken: int | None = Field(None, description="Year of exposure; of a range, its first year")
+    year_taken_last: int | None = Field(None, description="Last year that the date may mean")
+    date_precision: str | None = Field(None, description="day, month, year, range, decade or century; uncertain")
     year_published: int | None = Field(None, description="Year in which a page or package published it")
     retrieved_at: datetime.datetime = Field(description="When this row's outcome was reached, UTC")
+    checked_at: datetime.datetime | None = Field(None, description="When the archive last confirmed it, UTC")
     width: int | None = Field(None, description="pixels, after EXIF orientation")
     height: int | None = Field(None, description="pixels, after EXIF orientation")
     bytes: int | None = None
@@ -73,8 +76,11 @@ SCHEMA = pa.schema(
         ("licence_url", pa.string()),
         ("date_text", pa.string()),
         ("year_taken", pa.int32()),
+        ("year_taken_last", pa.int32()),
+        ("date_precision", pa.string()),
         ("year_published", pa.int32()),
         ("retrieved_at", _UTC),
+        ("checked_at", _UTC),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("bytes", pa.int64()),

@@ -1,4 +1,6 @@
 import datetime
+import subprocess
+import sys
 
 from kwcolor_pipeline.crawling.journal import Ledger
 from kwcolor_pipeline.photos.manifest import ManifestRow, Status, write_manifest
@@ -50,3 +52,37 @@ def test_titles_with_line_separators_stay_on_one_line(tmp_path):
     ledger.record(odd)
     ledger.record(row("b"))
     assert names(Ledger(tmp_path / "m", journal)) == {"a", "b"}
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from kwcolor_pipeline.crawling.journal import Ledger
+from kwcolor_pipeline_tests.crawling.test_journal import row
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+ledger = Ledger(Path(sys.argv[1]) / "m", Path(sys.argv[1]) / "j")
+refused = 0
+for number in range(40):
+    try:
+        ledger.record(row(f"{number:03}" + "x" * number))
+    except OSError:
+        refused += 1
+print(refused, len(ledger.rows))
+"""
+
+
+def test_on_a_full_disk_a_row_is_written_whole_or_not_at_all(tmp_path):
+    told = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True).stdout
+    refused, kept = map(int, told.split())
+    assert refused > 0
+    assert refused + kept == 40
+    before = (tmp_path / "j").read_bytes()
+    assert len(names(Ledger(tmp_path / "m", tmp_path / "j"))) == kept > 0
+    assert (tmp_path / "j").read_bytes() == before
+
+
+def test_what_other_years_stored_is_known_by_its_address(tmp_path):
+    write_manifest(tmp_path / "1941.parquet", [row("a"), row("b", Status.REJECTED)])
+    write_manifest(tmp_path / "1943.parquet", [row("c")])
+    assert set(Ledger(tmp_path / "1943.parquet", tmp_path / "j").elsewhere()) == {"http://a/a"}

@@ -46,7 +46,7 @@ def judged(monkeypatch):
     """Sizes of the files whose bytes were judged."""
     sizes = []
     real = intake.judge
-    monkeypatch.setattr(intake, "judge", lambda data, limits: (sizes.append(len(data)), real(data, limits))[1])
+    monkeypatch.setattr(intake, "judge", lambda data, limits, **_: (sizes.append(len(data)), real(data, limits))[1])
     return sizes
 
 

@@ -1,17 +1,19 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 
 from kwcolor_pipeline import __version__
-from kwcolor_pipeline.crawling import requesting
 from kwcolor_pipeline.crawling.crawl import crawl_partition, is_current
-from kwcolor_pipeline.crawling.journal import Ledger
 from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.crawling.sources.base import Limits
+from kwcolor_pipeline.crawling.sources.loc import LocSource
 from kwcolor_pipeline.photos.manifest import Status, read_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline_tests.servers.loc_imitation import Library, Photo, picture, png_bomb, serve
@@ -31,7 +33,7 @@ def test_two_pages_each_picture_once_and_nothing_the_second_time(library, crawl,
     row = rows_of(first)["p0007"]
     store = PhotoStore(settings_of().paths.photos)
     assert store.find(row.photo_id).read_bytes() == picture(7)
-    assert (row.width, row.height, row.mime, row.etag) == (48, 32, "image/jpeg", '"p0007"')
+    assert (row.width, row.height, row.mime, row.etag) == (48, 32, "image/jpeg", f'"p0007-{zlib.crc32(picture(7))}"')
     assert (row.year_taken, row.date_text, row.creator) == (1943, "1943", "Palmer, Alfred T.")
     assert row.licence == "No known restrictions on publication."
     assert row.landing_url == f"{library.url}/item/p0007/"
@@ -209,19 +211,29 @@ def test_the_crawler_tells_who_it_is_and_heeds_no_proxy(library, crawl, monkeypa
     library.add(1)
     assert crawl(library).stored == 1
     for headers in library.headers:
-        assert headers["User-Agent"] == f"kwcolor_pipeline/{__version__} (https://example.org/me)"
+        assert headers["User-Agent"].startswith(f"kwcolor_pipeline/{__version__} (https://example.org/me) requests/")
         assert "Accept-Language" not in headers
         assert "Referer" not in headers
 
 
 def test_the_rate_limit_holds_across_threads_and_crawls(library, crawl, monkeypatch):
-    monkeypatch.setattr(requesting, "_WINDOW", 1.0)
+    monkeypatch.setattr(LocSource, "__init__", with_pictures_limited_to(5, 1.0))
     library.add(7)
     library.add(5, date="1941", years=(1941, 1941))
-    crawl(library, loc={"downloads_per_10s": 5})
-    crawl(library, "1941", loc={"downloads_per_10s": 5})
+    crawl(library)
+    crawl(library, "1941")
     times = sorted(time for path, asked in library.times.items() if path.startswith("/image/") for time in asked)
     assert all(later - early >= 1.0 for early, later in zip(times, times[5:], strict=False))
+
+
+def with_pictures_limited_to(count, seconds):
+    original = LocSource.__init__
+
+    def limited(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.picture_limits = Limits(((count, seconds),), at_once=4)
+
+    return limited
 
 
 def test_progress_is_told(library, settings_of):
@@ -233,20 +245,28 @@ def test_progress_is_told(library, settings_of):
     assert told[-1][0] == "loc"
 
 
-def test_trouble_that_is_not_a_photographs_ends_the_crawl(library, crawl, monkeypatch):
-    def full(self, row):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_is_told_with_its_remedy_and_the_next_crawl_goes_on(library, crawl, monkeypatch):
+    def full(self, data, pil_format):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.root))
 
     library.add(3)
-    monkeypatch.setattr(Ledger, "record", full)
-    with pytest.raises(OSError, match="No space left"):
-        crawl(library)
+    with monkeypatch.context() as disk:
+        disk.setattr(PhotoStore, "put", full)
+        report = crawl(library)
+    (sentence,) = report.incomplete
+    assert "No space left on device" in sentence
+    assert "KWCOLOR_HOME" in sentence
+    assert "crawl 1943 again" in sentence
+    assert report.stored == 0
+    assert (crawl(library).stored, crawl(library).incomplete) == (3, [])
 
 
 KILLED = """
 import sys
 from kwcolor_pipeline.crawling.crawl import crawl_partition
 from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.crawling.sources.base import Limits
+from kwcolor_pipeline.crawling.sources.loc import LocSource
 from kwcolor_pipeline.settings import load_settings
 settings = load_settings()
 crawl_partition(settings, open_sources(["loc"], settings, False), "crawled_photos", "1943")

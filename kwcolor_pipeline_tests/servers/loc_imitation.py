@@ -56,6 +56,7 @@ class Photo:
     behaviour: str = "good"
     passes_after: int = 1
     location: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,6 +68,11 @@ class Library:
     page_seconds: dict[int, float] = field(default_factory=dict)
     bad_pages: dict[int, str] = field(default_factory=dict)
     bad_page_times: int = 10**9
+    robots: bytes | int = 404
+    """the file, or a status"""
+    redirects: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """what the listing says of a photograph's file, instead of its address here"""
     url: str = ""
     asked: collections.Counter = field(default_factory=collections.Counter)
     complete: collections.Counter = field(default_factory=collections.Counter)
@@ -85,9 +91,9 @@ class Library:
         self.asked.clear()
         self.complete.clear()
 
-    def listing(self, year: int, page: int) -> tuple[int, dict]:
-        found = [photo for photo in self.photos if photo.years[0] <= year <= photo.years[1]]
-        records = [_record(photo, self.url) for photo in found]
+    def listing(self, year: int | None, page: int) -> tuple[int, dict]:
+        found = [photo for photo in self.photos if year is None or photo.years[0] <= year <= photo.years[1]]
+        records = [_record(photo, self.url, self.addresses.get(photo.id)) for photo in found]
         if records:
             records.insert(
                 1, {"id": f"{self.url}{COLLECTION}about/", "title": "About", "image_url": [f"{self.url}/icon.gif"]}
@@ -99,7 +105,7 @@ class Library:
         return 200, {"results": chosen, "pagination": {"current": page, "total": pages, "of": len(records)}}
 
 
-def _record(photo: Photo, url: str) -> dict:
+def _record(photo: Photo, url: str, address: str | None) -> dict:
     landing = f"{url}/item/{photo.id}/"
     return {
         "id": landing,
@@ -108,7 +114,7 @@ def _record(photo: Photo, url: str) -> dict:
         "date": photo.date,
         "image_url": [
             f"{url}/image/{photo.id}/thumb.jpg#h=10&w=15",
-            f"{url}/image/{photo.id}/full.jpg#h=320&w=480",
+            f"{address or f'{url}/image/{photo.id}/full.jpg'}#h=320&w=480",
             f"{url}/image/{photo.id}/150.jpg#h=100&w=150",
         ],
         "item": {
@@ -136,13 +142,18 @@ class _Handler(BaseHTTPRequestHandler):
             library.headers.append(dict(self.headers))
         if parts.path == COLLECTION:
             self._listing(parse_qs(parts.query), nth)
+        elif parts.path in library.redirects:
+            self._send(302, b"", "text/plain", {"Location": library.redirects[parts.path]})
+        elif parts.path == "/robots.txt":
+            status, rules = (library.robots, b"") if isinstance(library.robots, int) else (200, library.robots)
+            self._send(status, rules, "text/plain")
         elif parts.path.startswith("/image/"):
             self._image(parts.path.split("/")[2], nth)
         else:
             self._send(404, b"{}", "application/json")
 
     def _listing(self, query: dict[str, list[str]], nth: int) -> None:
-        page, year = int(query["sp"][0]), int(query["dates"][0][:4])
+        page, year = int(query["sp"][0]), int(query["dates"][0][:4]) if "dates" in query else None
         time.sleep(self.loc.page_seconds.get(page, 0))
         fault = self.loc.bad_pages.get(page)
         if fault and nth <= self.loc.bad_page_times:
@@ -171,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(302, b"", "text/plain", {"Location": self.path})
         if photo.behaviour == "redirect":
             return self._send(301, b"", "text/plain", {"Location": photo.location})
-        self._send(200, photo.data, photo.content_type, {"ETag": f'"{photo.id}"'})
+        etag = f'"{photo.id}-{zlib.crc32(photo.data)}"'
+        if self.headers.get("If-None-Match") == etag:
+            return self._send(304, b"", photo.content_type, {"ETag": etag, **photo.headers})
+        self._send(200, photo.data, photo.content_type, {"ETag": etag, **photo.headers})
         with self.loc.lock:
             self.loc.complete[name] += 1
         return None
