@@ -24,7 +24,7 @@ from kwcolor_pipeline.orchestration.executors import executor_for
 from kwcolor_pipeline.orchestration.jobs import JOBS
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
 from kwcolor_pipeline.orchestration.resources import default_resources
-from kwcolor_pipeline.orchestration.schedules import weekly_schedule
+from kwcolor_pipeline.orchestration.schedules import quarterly_schedule, weekly_schedule
 from kwcolor_pipeline.settings import Settings, load_settings
 
 #: In the order in which data flows.
@@ -54,7 +54,7 @@ def build_definitions(settings: Settings, **resources: Any) -> dg.Definitions:
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
-        schedules=[weekly_schedule(covered)],
+        schedules=[weekly_schedule(covered), quarterly_schedule(covered)],
         sensors=[FOLLOW_THE_DATA],
         resources=default_resources(settings) | resources,
         executor=executor_for(settings.executor),

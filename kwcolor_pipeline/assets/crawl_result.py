@@ -1,13 +1,42 @@
-"""What both crawl assets say about a crawled year."""
+"""What both crawl assets have in common: how a year is crawled, and what is said about it."""
+
+import functools
+from collections.abc import Sequence
 
 import dagster as dg
 
-from kwcolor_pipeline.crawling.crawl import CrawlReport
+from kwcolor_pipeline.crawling.crawl import CrawlReport, crawl_partition
+from kwcolor_pipeline.crawling.intake import Tone
+from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.orchestration.checks import stored_some
-from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
+from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
+from kwcolor_pipeline.orchestration.metadata import count_table, table, thumbnail_sheet
+from kwcolor_pipeline.orchestration.source_pools import slot_for
 from kwcolor_pipeline.photos.manifest import Status, read_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
+from kwcolor_pipeline.photos.takedown import TAKEN_DOWN
 from kwcolor_pipeline.settings import Settings
+
+
+def crawl_year(
+    context: dg.AssetExecutionContext, settings: Settings, specs: Sequence[str], *, target: bool, wanted_tone: Tone
+) -> dg.MaterializeResult:
+    """Crawl the partition of this run from the sources that ``specs`` names, and say what came of it."""
+    report = crawl_partition(
+        settings,
+        open_sources(specs, settings, target=target),
+        context.asset_key.to_user_string(),
+        context.partition_key,
+        wanted_tone=wanted_tone,
+        edition=_edition(context.run),
+        turn_of=functools.partial(slot_for, context),
+    )
+    return describe_crawl(context, report, settings)
+
+
+def _edition(run: dg.DagsterRun) -> str:
+    """What runs have in common that belong together: a `kwcolor run`, a backfill, a run and its retries."""
+    return run.tags.get(EDITION_TAG) or run.tags.get("dagster/backfill") or run.root_run_id or run.run_id
 
 
 def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, settings: Settings) -> dg.MaterializeResult:
@@ -25,13 +54,20 @@ def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, setti
             "listed": report.listed,
             "stored": report.stored,
             "rejected": count_table(reasons, "reason") if reasons else dg.MetadataValue.text("none"),
+            "by_status": count_table(
+                {"stored": report.stored, "rejected": sum(report.rejected.values()), "failed": report.failed}, "status"
+            ),
             "downloaded_files": report.downloaded,
             "downloaded_bytes": report.bytes,
+            "hosts": table([{"host": host, **vars(traffic)} for host, traffic in report.hosts.items()]),
             "complete": not report.incomplete,
             "problems": dg.MetadataValue.json(list(report.incomplete)),
             "manifest": dg.MetadataValue.path(str(report.manifest)),
             **thumbnail_sheet(PhotoStore(settings.paths.photos), stored),
         },
         data_version=dg.DataVersion(report.data_version),
-        check_results=[stored_some(report.asset, report.listed, report.stored, reasons)],
+        check_results=[
+            # What was taken down is listed and not stored, as it should be.
+            stored_some(report.asset, report.listed - report.rejected.get(TAKEN_DOWN, 0), report.stored, reasons)
+        ],
     )

@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from kwcolor_pipeline.assets.crawl_result import describe_crawl
-from kwcolor_pipeline.crawling.crawl import CODE_VERSION, crawl_partition
-from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.assets.crawl_result import crawl_year
+from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
 from kwcolor_pipeline.settings import Settings
@@ -28,6 +27,4 @@ def crawled_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam
     says: archives answer for the year a photograph was taken, web pages for the year of publication.
     Crawling a year again fetches only what is new.
     """
-    sources = open_sources(settings.sources, settings, target=False)
-    report = crawl_partition(settings, sources, NAME, context.partition_key)
-    return describe_crawl(context, report, settings)
+    return crawl_year(context, settings, settings.sources, target=False, wanted_tone="any")

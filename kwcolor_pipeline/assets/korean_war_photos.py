@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from kwcolor_pipeline.assets.crawl_result import describe_crawl
-from kwcolor_pipeline.crawling.crawl import CODE_VERSION, crawl_partition
-from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.assets.crawl_result import crawl_year
+from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
 from kwcolor_pipeline.settings import Settings
@@ -26,6 +25,4 @@ def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourcePa
 
     The same manifest and store as `crawled_photos`; photographs in colour are rejected here.
     """
-    sources = open_sources(settings.korean_war_sources, settings, target=True)
-    report = crawl_partition(settings, sources, NAME, context.partition_key, wanted_tone="bw")
-    return describe_crawl(context, report, settings)
+    return crawl_year(context, settings, settings.korean_war_sources, target=True, wanted_tone="bw")

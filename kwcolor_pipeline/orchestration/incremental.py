@@ -5,6 +5,7 @@ by the same fingerprints that the assets themselves compare.
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ import psutil
 from kwcolor_pipeline.crawling.crawl import is_current as crawl_is_current
 from kwcolor_pipeline.crawling.crawl import manifest_path
 from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.photos.curation import curate_is_current
@@ -241,15 +243,20 @@ def _executes(process: int, record: dg.RunRecord) -> bool:
         return False
 
 
-def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, outcome: Outcome) -> None:
-    """Execute one step in this process and add what happened to ``outcome``."""
+def execute(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, outcome: Outcome, edition: str
+) -> None:
+    """Execute one step in this process and add what happened to ``outcome``.
+
+    Steps of one ``edition`` share the listings that they read.
+    """
     result = definitions.resolve_job_def(step.job).execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(asset) for asset in step.assets],
         partition_key=step.partition,
         # Failures are told below in a sentence each; their tracebacks are kept on the run's page.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={PROCESS_TAG: str(os.getpid())},
+        tags={PROCESS_TAG: str(os.getpid()), EDITION_TAG: edition},
         raise_on_error=False,
     )
     for event in result.get_asset_materialization_events():
@@ -310,15 +317,15 @@ def run(
     for asset in select:
         if asset not in ASSET_NAMES:
             raise SettingsProblem(f"There is no asset `{asset}`; there are: {', '.join(ASSET_NAMES)}.")
-    outcome = Outcome()
+    outcome, edition = Outcome(), str(uuid.uuid4())
     close_killed_runs(settings, instance, mlflow)
     for step in crawl_steps(settings, instance, years, select):
         announce(step.label)
-        execute(definitions, instance, step, outcome)
+        execute(definitions, instance, step, outcome, edition)
     if outcome.could_not_start:
         return outcome
     following = following_step(settings, definitions, instance, mlflow, select)
     if following is not None:
         announce(following.label)
-        execute(definitions, instance, following, outcome)
+        execute(definitions, instance, following, outcome, edition)
     return outcome

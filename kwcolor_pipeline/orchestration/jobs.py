@@ -5,6 +5,9 @@ https://docs.dagster.io/guides/build/jobs
 
 import dagster as dg
 
+#: Tag of runs that belong together, such as those of one `kwcolor run`: they share what they have listed.
+EDITION_TAG = "kwcolor/edition"
+
 ONE_YEAR = dg.define_asset_job(
     "one_year",
     selection=dg.AssetSelection.assets("crawled_photos"),

@@ -18,7 +18,7 @@ def outcome_of(failure: Exception) -> Outcome:
     definitions = dg.Definitions(assets=[photographs], jobs=[dg.define_asset_job("all", selection="*")])
     outcome = Outcome()
     with dg.DagsterInstance.ephemeral() as instance:
-        execute(definitions, instance, Step("all", ("photographs",)), outcome)
+        execute(definitions, instance, Step("all", ("photographs",)), outcome, "edition")
     return outcome
 
 

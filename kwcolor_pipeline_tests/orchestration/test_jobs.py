@@ -1,13 +1,15 @@
 """Jobs, by executing them on stand-ins, and the weekly schedule, by its ticks."""
 
+import collections
 import datetime
+import itertools
 
 import dagster as dg
 import pytest
 
 from kwcolor_pipeline.definitions import ASSETS, build_definitions, defs
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
-from kwcolor_pipeline.orchestration.schedules import weekly_schedule
+from kwcolor_pipeline.orchestration.schedules import TURN_DAY_TAG, TURN_TAG, quarterly_schedule, weekly_schedule
 from kwcolor_pipeline.settings import load_settings
 
 NAMES = [asset.key.to_user_string() for asset in ASSETS]
@@ -53,10 +55,12 @@ def test_losing_to_the_grey_copy_stops_nothing():
     assert not next(iter(better.check_specs)).blocking
 
 
-def tick(schedule, when):
+def tick(schedule, when, instance=None):
     """What the schedule answers at ``when``."""
     definitions = dg.Definitions(assets=ASSETS, jobs=defs.jobs, schedules=[schedule], resources=defs.resources)
-    context = dg.build_schedule_context(scheduled_execution_time=when, repository_def=definitions.get_repository_def())
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=when, repository_def=definitions.get_repository_def()
+    )
     return schedule.evaluate_tick(context)
 
 
@@ -88,7 +92,63 @@ def test_the_schedule_says_when_the_new_year_is_not_loaded_yet():
 def test_the_real_schedule_asks_the_configured_sources(tmp_path, covered):
     (tmp_path / "index.csv").write_text(f"file,id,year\npicture.jpg,one,{THIS_YEAR if covered else 1943}\n")
     definitions = build_definitions(load_settings(home=tmp_path / "home", sources=[f"folder:{tmp_path}"]))
-    (schedule,) = definitions.schedules
+    schedule = next(one for one in definitions.schedules if one.name == "crawl_current_year_weekly")
     answer = tick(schedule, monday(THIS_YEAR))
     assert bool(answer.run_requests) is covered
     assert bool(answer.skip_message) is not covered
+
+
+@pytest.fixture
+def instance(tmp_path):
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield instance
+
+
+EVERY_KEY = set(CRAWLED_YEARS.get_partition_keys())
+
+
+def ticks(start, count):
+    """The first ``count`` Tuesdays, Thursdays and Saturdays, 4 o'clock, from ``start``."""
+    days = (start + datetime.timedelta(days=number) for number in range(10 * count))
+    return [day for day in days if day.weekday() in (1, 3, 5)][:count]
+
+
+def visit(schedule, instance, when, fails=()):
+    """One tick: the keys that are asked for; each becomes a run, failed for those that fail."""
+    asked = tick(schedule, when, instance).run_requests
+    for request in asked:
+        status = dg.DagsterRunStatus.FAILURE if request.partition_key in fails else dg.DagsterRunStatus.SUCCESS
+        instance.add_run(dg.DagsterRun(job_name="one_year", tags=dict(request.tags), status=status))
+    return [request.partition_key for request in asked]
+
+
+def test_every_past_year_has_its_turn_once_a_quarter_and_never_more_than_three_at_once(instance):
+    schedule = quarterly_schedule(lambda: EVERY_KEY)
+    start = datetime.datetime(THIS_YEAR, 1, 6, 4, tzinfo=datetime.UTC)
+    visits = collections.defaultdict(list)
+    for when in ticks(start, 2 * 13 * 3):
+        asked = visit(schedule, instance, when, fails={"1943"})
+        assert len(asked) <= 3
+        for key in asked:
+            visits[key].append(when)
+    assert set(visits) == EVERY_KEY - {str(THIS_YEAR)}
+    for key, days in visits.items():
+        assert len(days) == 2, key
+        assert all(91 <= (later - early).days <= 95 for early, later in itertools.pairwise(days)), key
+
+
+def test_after_a_pause_the_longest_neglected_come_first(instance):
+    schedule = quarterly_schedule(lambda: {"1941", "1942", "1943", "1944"})
+    for key, day in (("1941", "2026-01-06"), ("1942", "2026-01-03"), ("1943", "2026-01-01"), ("1944", "2026-06-20")):
+        instance.add_run(dg.DagsterRun(job_name="one_year", tags={TURN_TAG: key, TURN_DAY_TAG: day}))
+    when = datetime.datetime(2026, 6, 23, 4, tzinfo=datetime.UTC)
+    assert visit(schedule, instance, when) == ["1943", "1942", "1941"]
+    skipped = tick(schedule, when + datetime.timedelta(days=2), instance)
+    assert skipped.run_requests == []
+    assert "had its turn" in skipped.skip_message
+
+
+def test_only_covered_years_have_a_turn(instance):
+    schedule = quarterly_schedule(lambda: {"1943", "undated", str(THIS_YEAR)})
+    when = datetime.datetime(THIS_YEAR, 3, 3, 4, tzinfo=datetime.UTC)
+    assert set(visit(schedule, instance, when)) == {"1943", "undated"}
