@@ -172,6 +172,73 @@ def versions() -> None:
 
 
 @app.command()
+def attribution(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for the files; reports/attribution in the home.")
+    ] = None,
+) -> None:
+    """Write who made the stored photographs, and under which licence, as files to publish beside results.
+
+    `ATTRIBUTION.csv` has a line for each photograph with a ready credit (title, author, source, licence), as
+    Creative Commons licences ask for; `croissant.json` describes it for dataset search engines.
+    """
+    from kwcolor_pipeline.photos.attribution import attribution_folder, write_attribution
+
+    home = load_settings().paths
+    written = write_attribution(home, output or attribution_folder(home))
+    noun = "photograph" if written.photographs == 1 else "photographs"
+    done = f"{written.photographs} {noun} credited in {escape(str(written.table))} and {written.croissant.name}"
+    _out.print(f"[green]Done:[/] {done}.", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def takedown(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="URL_OR_SHA256…", help="Address of a picture or of the page about it, or its sha256."),
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for the manifests and the list.")] = "on request",
+    copies: Annotated[bool, typer.Option(help="Also take down near-duplicates among the crawled photographs.")] = True,
+    history: Annotated[
+        bool, typer.Option("--history", help="Also delete the Dagster runs whose thumbnails may show them.")
+    ] = False,
+) -> None:
+    """Remove pictures for good: now, from everything that is stored, and from every crawl to come.
+
+    `kwcolor takedown https://archive.example/item/17/ --reason "asked by the photographer"` takes down all
+    pictures of that page; the address of a file, or a sha256, only that one. Give the page as well where an
+    archive may offer the same picture in other sizes. `kwcolor attribution` lists addresses and sha256.
+
+    What shows them goes at once: the stored files, pairs, reports and gallery pictures; with `--history` also
+    the runs in Dagster's history that may show them in a thumbnail. The next `kwcolor run` computes the rest
+    without them and trains again. **Models that were trained before keep what they learned**, and files in your
+    own folders stay: they are only no longer taken in.
+    """
+    from kwcolor_pipeline.orchestration.takedown import take_down
+
+    outcome = take_down(load_settings(), pictures, reason, copies, history)
+    count = f"{len(outcome.pictures)} {'picture' if len(outcome.pictures) == 1 else 'pictures'}"
+    _out.print(f"[green]Done:[/] {count} taken down, and no crawl takes them again.", highlight=False)
+    lines = [
+        f"{'near-duplicate: ' if picture.is_copy else ''}{picture.title}, {', '.join(picture.partitions)}, "
+        f"sha256 {picture.photo_id}"
+        for picture in outcome.pictures
+    ]
+    lines += [f"not stored here, and recorded for every crawl to come: {name}" for name in outcome.unknown]
+    lines += [
+        f"your own file stays where it is and is no longer taken in: {address}"
+        for picture in outcome.pictures
+        for address in picture.local_files
+    ]
+    lines += outcome.notes
+    if outcome.pictures:
+        lines.append("now `kwcolor run` computes without them; models that were trained before keep what they learned")
+    for line in lines:
+        _out.print(f"  · {escape(line)}", soft_wrap=True, highlight=False)
+    _finish(outcome.problems)
+
+
+@app.command()
 def doctor(
     online: Annotated[bool, typer.Option(help="Also ask the sources on the network whether they answer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
