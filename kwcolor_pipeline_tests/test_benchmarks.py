@@ -1,0 +1,144 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.pictures import prepare
+from benchmarks.report import Promise, conclude, machine_facts, options, table
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+KEPT = Promise.at_least("kept", 2.0, 1.0, "how")
+BROKEN = Promise.at_most("broken", 2.0, 1.0, "how")
+
+
+def concluded(arguments, promises, capsys):
+    status = conclude(options("test").parse_args(arguments), "test", promises, {"n": 1}, {"cores": 2}, ["less"])
+    return status, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("promise", "holds"),
+    [
+        (Promise.at_least("p", 1.0, 1.0, ""), True),
+        (Promise.at_least("p", 0.999, 1.0, ""), False),
+        (Promise.at_most("p", 1.0, 1.0, ""), True),
+        (Promise.at_most("p", 1.001, 1.0, ""), False),
+        (Promise.at_least("p", None, 0.0, ""), False),
+        (Promise.at_most("p", None, 9.0, ""), False),
+    ],
+)
+def test_a_promise_holds_up_to_its_bound_and_never_unmeasured(promise, holds):
+    assert promise.holds is holds
+
+
+def test_standard_output_is_one_json_object_and_people_read_the_other(capsys):
+    status, printed = concluded([], [KEPT, BROKEN], capsys)
+    answer = json.loads(printed.out)
+    assert answer["promises"] == [
+        {"name": "kept", "value": 2.0, "bound": ">= 1", "holds": True, "how": "how"},
+        {"name": "broken", "value": 2.0, "bound": "<= 1", "holds": False, "how": "how"},
+    ]
+    assert answer["measured"] == {"n": 1}
+    assert answer["scaled"] == ["less"]
+    assert "DOES NOT HOLD" in printed.err
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "promises", "status"),
+    [(["--check"], [KEPT], 0), (["--check"], [KEPT, BROKEN], 1), ([], [BROKEN], 0)],
+)
+def test_only_a_check_fails_on_a_broken_promise(arguments, promises, status, capsys):
+    assert concluded(arguments, promises, capsys)[0] == status
+
+
+def test_the_file_holds_what_was_printed(tmp_path, capsys):
+    _, printed = concluded(["--json", str(tmp_path / "out.json")], [KEPT], capsys)
+    assert (tmp_path / "out.json").read_text() == printed.out
+
+
+@pytest.mark.parametrize("arguments", [["--json", "missing/out.json"], ["--photos", "missing"]])
+def test_a_missing_folder_is_refused_before_anything_is_measured(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        options("test").parse_args(arguments)
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_machine_facts_name_cores_python_and_versions(tmp_path):
+    facts = machine_facts(["pillow"], tmp_path)
+    assert facts["cores"] >= 1
+    assert facts["python"] == sys.version.split()[0]
+    assert facts["packages"]["pillow"] == Image.__version__
+    assert facts["sync_ms"] >= 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_shows_what_was_not_measured_as_a_dash():
+    assert table(["who", "rate"], [["a", 1.234], ["bc", None]]) == "who  rate\na    1.23\nbc      -"
+
+
+def test_drawn_pictures_differ_and_decode(tmp_path):
+    pictures, _ = prepare(3, tmp_path / "drawn", None)
+    assert len({path.read_bytes() for path in pictures}) == 3
+    for path in pictures:
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_too_few_photographs_are_repeated_as_different_files_that_decode(tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "deep").mkdir(parents=True)
+    Image.new("RGB", (20, 10), "red").save(photos / "deep" / "a.jpg")
+    Image.new("RGB", (20, 10), "blue").save(photos / "b.png")
+    (photos / "copy.png").write_bytes((photos / "b.png").read_bytes())
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    pictures, what = prepare(7, tmp_path / "out", photos)
+    assert len({path.read_bytes() for path in pictures}) == len(pictures) == 7
+    assert what.startswith("photographs of photos, 2 different ones, repeated")
+    for path in pictures:
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_an_index_says_which_photographs(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (20, 10), "red" if name == "a" else "blue").save(photos / f"{name}.png")
+    (photos / "index.csv").write_text("file,id\nb.png,1\n")
+    pictures, what = prepare(1, tmp_path / "out", photos)
+    assert pictures[0].read_bytes() == (photos / "b.png").read_bytes()
+    assert what == "photographs of photos, 1 different ones"
+
+
+def test_a_folder_without_pictures_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(SystemExit, match="holds no picture"):
+        prepare(1, tmp_path / "out", tmp_path / "photos")
+
+
+@pytest.mark.slow
+def test_the_quick_crawl_benchmark_keeps_its_contract_and_shows_what_icrawler_loses(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "crawl.py"), "--quick", "--json", str(tmp_path / "crawl.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert json.loads((tmp_path / "crawl.json").read_text()) == answer
+    assert answer["quick"]
+    assert answer["scaled"]
+    promises = {promise["name"]: promise for promise in answer["promises"]}
+    assert set(promises) == {f"{way}_{what}" for way in ("fast", "slow", "late") for what in ("stored", "rate_ratio")}
+    assert all(set(promise) == {"name", "value", "bound", "holds", "how"} for promise in answer["promises"])
+    # How fast is the machine's affair; that nothing is lost is ours.
+    assert all(promises[f"{way}_stored"]["holds"] for way in ("fast", "slow", "late"))
+    ways = answer["measured"]["ways"]
+    assert all(ways[way]["outcomes"]["icrawler"][0]["lost"] > 0 for way in ("slow", "late"))
+    assert ways["fast"]["outcomes"]["icrawler"][0]["lost"] == 0
+    for way in ways.values():
+        ours = way["outcomes"]["ours"][0]
+        assert ours["asked"]["pictures"] == ours["stored"] == way["way"]["pictures"]
+        assert ours["other_files"] == 0
