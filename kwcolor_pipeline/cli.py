@@ -172,6 +172,25 @@ def versions() -> None:
 
 
 @app.command()
+def sources() -> None:
+    """List where photographs can come from: years, limits, licences, and what each source still needs.
+
+    Choose with `KWCOLOR_SOURCES=loc,commons` for the colour photographs and `KWCOLOR_KOREAN_WAR_SOURCES` for
+    those to colorize.
+    """
+    from kwcolor_pipeline.crawling.sources.overview import describe_sources
+
+    table = Table(show_lines=True)
+    for heading in ("source", "what", "years", "asked at most", "licences stored", "needs"):
+        table.add_column(heading, overflow="fold")
+    for source in describe_sources(load_settings()):
+        name = f"[bold]{escape(source.name)}[/]" + (" [green](in use)[/]" if source.in_use else "")
+        needs = f"[yellow]{escape(source.missing)}[/]" if source.missing else "nothing more"
+        table.add_row(name, escape(source.about), source.years, source.limits, escape(source.licences), needs)
+    _out.print(table)
+
+
+@app.command()
 def attribution(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the files; reports/attribution in the home.")

@@ -193,9 +193,7 @@ def _source_check(spec: str, settings: Settings, online: bool) -> Callable[[], F
         return lambda: _sample(name)
     if kind == "folder" and rest:
         return lambda: _folder(name, Path(rest).expanduser())
-    if kind == "loc":
-        return lambda: _archive(name, settings.loc.base_url, settings.contact, online)
-    return lambda: Finding(name, False, "there is no such source", "use sample, folder:PATH or loc")
+    return lambda: _archive(spec, settings, online)
 
 
 def _sample(name: str) -> Finding:
@@ -222,20 +220,34 @@ def _folder(name: str, folder: Path) -> Finding:
     return Finding(name, True, f"{count} pictures in {folder}")
 
 
-def _archive(name: str, base_url: str, contact: str | None, online: bool) -> Finding:
-    if not contact:
-        remedy = "set KWCOLOR_CONTACT to your e-mail or web address; the archive is told it"
-        return Finding(name, False, "no contact is set", remedy)
+def _archive(spec: str, settings: Settings, online: bool) -> Finding:
+    from kwcolor_pipeline.crawling.sources import NAMES, NETWORK_NAMES, contact_problem, network_source
+
+    name = f"source {spec}"
+    if spec not in NETWORK_NAMES:
+        return Finding(name, False, "there is no such source", f"use {', '.join(NAMES)}")
+    source = network_source(spec, settings, target=False)
+    problem, remedy = source.problem(), contact_problem(settings)
+    if remedy:
+        return Finding(name, False, "no contact is set", f"{remedy}; the archive is told it")
+    if problem:
+        return Finding(name, False, problem)
     if not online:
-        return Finding(name, None, f"{base_url} was not asked", "ask it with --online")
+        return Finding(name, None, f"{source.base_url} was not asked", "ask it with --online")
+    return _answer(name, source.base_url, settings.contact)
+
+
+def _answer(name: str, base_url: str, contact: str | None) -> Finding:
     import requests
 
+    from kwcolor_pipeline.crawling.fetcher import identification
+
     try:
-        answer = requests.get(base_url, timeout=10, stream=True, headers={"User-Agent": f"{_DISTRIBUTION} ({contact})"})
+        answer = requests.get(base_url, timeout=10, stream=True, headers=identification(contact))
         answer.close()
     except requests.RequestException as error:
         says = f"{base_url} does not answer: {type(error).__name__}"
         return Finding(name, False, says, "check the network, or use other sources")
-    if answer.status_code >= 400:
+    if answer.status_code >= 500:
         return Finding(name, False, f"{base_url} answers with status {answer.status_code}", "try again later")
     return Finding(name, True, f"{base_url} answers")

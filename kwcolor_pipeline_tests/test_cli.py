@@ -175,3 +175,21 @@ def test_the_installed_command_behaves_the_same(tmp_path: Path) -> None:
     )
     assert_refused(Outcome(ended.returncode, ended.stdout, ended.stderr), "There is no preset `[huge]`")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sources_says_what_there_is_and_what_each_needs(kwcolor: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("KWCOLOR_SOURCES", "sample,loc")
+    outcome = kwcolor("sources")
+    assert outcome.code == 0
+    for told in (
+        "folder:PATH",
+        "sample (in use)",
+        "KWCOLOR_CONTACT",
+        "KWCOLOR_NARA__API_KEY",
+        "when they were published",
+    ):
+        assert told in outcome.out
+    assert "20 in 10 s, 80 in a minute, one at a time" in outcome.out
+    monkeypatch.setenv("KWCOLOR_CONTACT", "me@example.org")
+    assert "KWCOLOR_CONTACT" not in kwcolor("sources").out

@@ -27,8 +27,9 @@ _NETWORK: dict[str, Callable[[Settings, Sequence[str], bool], PagedSource]] = {
     "europeana": lambda settings, partitions, target: EuropeanaSource(settings.europeana, partitions, target=target),
     "google": lambda settings, partitions, target: GoogleSource(settings.google, partitions, target=target),
 }
+NETWORK_NAMES = tuple(_NETWORK)
 #: How each source is written in the settings.
-NAMES = ("sample", "folder:PATH", *_NETWORK)
+NAMES = ("sample", "folder:PATH", *NETWORK_NAMES)
 
 
 def open_sources(specs: Sequence[str], settings: Settings, target: bool) -> list[Source]:
@@ -39,6 +40,19 @@ def open_sources(specs: Sequence[str], settings: Settings, target: bool) -> list
     return [_open(spec, settings, target) for spec in dict.fromkeys(specs)]
 
 
+def network_source(name: str, settings: Settings, target: bool) -> PagedSource:
+    """The source of that name, to be looked at; only what :func:`open_sources` gives may be asked."""
+    return _NETWORK[name](settings, korean_war_partitions() if target else crawl_partitions(), target)
+
+
+def contact_problem(settings: Settings) -> str | None:
+    """Why archives cannot be told who asks them, with the remedy; None where they can."""
+    contact = (settings.contact or "").strip()
+    if contact and contact.isascii() and contact.isprintable():
+        return None
+    return "set KWCOLOR_CONTACT to your e-mail or web address"
+
+
 def _open(spec: str, settings: Settings, target: bool) -> Source:
     partitions = korean_war_partitions() if target else crawl_partitions()
     kind, _, path = spec.partition(":")
@@ -47,14 +61,8 @@ def _open(spec: str, settings: Settings, target: bool) -> Source:
     if kind == "folder" and path:
         return FolderSource(Path(path).expanduser(), partitions)
     if spec in _NETWORK:
-        _require_contact(spec, settings)
-        return _NETWORK[spec](settings, partitions, target)
+        remedy = contact_problem(settings)
+        if remedy:
+            raise SettingsProblem(f"The source {spec} tells the archive who asks; {remedy}.")
+        return network_source(spec, settings, target)
     raise SettingsProblem(f"{spec!r} is not a source; sources are {', '.join(NAMES)}.")
-
-
-def _require_contact(spec: str, settings: Settings) -> None:
-    contact = (settings.contact or "").strip()
-    if not contact or not contact.isascii() or not contact.isprintable():
-        raise SettingsProblem(
-            f"The source {spec} tells the archive who asks; set KWCOLOR_CONTACT to your e-mail or web address."
-        )

@@ -52,6 +52,9 @@ class Source(abc.ABC):
     """Somewhere that photographs come from."""
 
     name: str
+    #: What it holds, and which licences it lets through, for people.
+    about: str
+    licence_rule: str = "your own: recorded, not judged"
     year_meaning: Literal["taken", "published"]
 
     @abc.abstractmethod
@@ -87,6 +90,9 @@ class ListingPage:
     """A sentence where the listing is known to leave photographs out; the year then counts as incomplete."""
 
 
+_SPANS = {60: "a minute", 3600: "an hour", 30 * 86400: "30 days"}
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a host publishes about how it may be asked for one kind of thing."""
@@ -98,6 +104,11 @@ class Limits:
     bytes_per_second: int | None = None
     """Of the last ten seconds"""
 
+    def __str__(self) -> str:
+        parts = [f"{count} in {_SPANS.get(seconds, f'{seconds:g} s')}" for count, seconds in self.windows]
+        parts += [f"{self.bytes_per_second * 8 / 1e6:g} Mbit/s"] if self.bytes_per_second else []
+        return ", ".join([*parts, "one at a time" if self.at_once == 1 else f"{self.at_once} at a time"])
+
 
 class PagedSource(Source):
     """A source on the network that lists its photographs page by page.
@@ -106,6 +117,7 @@ class PagedSource(Source):
     used for another year afterwards.
     """
 
+    licence_rule = "each record's own, if it is public domain, CC0, CC BY, CC BY-SA or without known restrictions"
     #: How listing pages and pictures may be asked for, each host for itself.
     page_limits: Limits
     picture_limits: Limits

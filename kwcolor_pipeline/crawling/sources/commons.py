@@ -106,6 +106,7 @@ class CommonsSource(PagedSource):
     """
 
     name = "commons"
+    about = "Wikimedia Commons, by categories and searches"
     year_meaning = "taken"
 
     def __init__(self, settings: CommonsSettings, partitions: Sequence[str], *, target: bool) -> None:

@@ -42,6 +42,7 @@ class EuropeanaSource(PagedSource):
     """
 
     name = "europeana"
+    about = "museums and archives of Europe through Europeana"
     year_meaning = "taken"
     listing_statuses = frozenset({400, 401, 403})
 

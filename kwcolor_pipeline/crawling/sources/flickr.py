@@ -65,6 +65,7 @@ class FlickrSource(PagedSource):
     """
 
     name = "flickr"
+    about = "Flickr Commons, photographs that museums and archives share"
     year_meaning = "taken"
 
     def __init__(self, settings: FlickrSettings, partitions: Sequence[str], *, target: bool) -> None:

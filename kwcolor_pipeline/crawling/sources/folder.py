@@ -33,6 +33,7 @@ class FolderSource(LocalSource):
     """
 
     name = "folder"
+    about = "your own scans"
     year_meaning = "taken"
 
     def __init__(self, root: Path, partitions: Sequence[str]) -> None:

@@ -67,6 +67,8 @@ class GoogleSource(PagedSource):
     """
 
     name = "google"
+    about = "Google Images, as the paper did; refuses programs mostly"
+    licence_rule = "none is stated: refused unless google.allow_unknown_licence is set"
     year_meaning = "published"
     has_api = False
     listing_statuses = frozenset({403})

@@ -25,6 +25,7 @@ class LocSource(PagedSource):
     """
 
     name = "loc"
+    about = "the Library of Congress, by default the colour photographs of the FSA and OWI"
     year_meaning = "taken"
     listing_statuses = frozenset({404})
 

@@ -40,6 +40,8 @@ class NaraSource(PagedSource):
     """
 
     name = "nara"
+    about = "the US National Archives' catalog"
+    licence_rule = "records whose use is unrestricted"
     year_meaning = "taken"
     listing_statuses = frozenset({400, 401, 403})
 

@@ -19,6 +19,8 @@ class SampleSource(LocalSource):
     """
 
     name = "sample"
+    about = "the photographs that installed libraries carry"
+    licence_rule = "that of the library which carries it: recorded, not judged"
     year_meaning = "published"
 
     def __init__(self, partitions: Sequence[str], *, target: bool) -> None:
