@@ -35,8 +35,13 @@ def crawl_year(
 
 
 def _edition(run: dg.DagsterRun) -> str:
-    """What runs have in common that belong together: a `kwcolor run`, a backfill, a run and its retries."""
-    return run.tags.get(EDITION_TAG) or run.tags.get("dagster/backfill") or run.root_run_id or run.run_id
+    """What runs have in common that belong together: a `kwcolor run`, a backfill, a run and what retries it.
+
+    A run that somebody executes once more, though it ended well, is to see what is new.
+    """
+    is_retry = "dagster/is_resume_retry" in run.tags or "dagster/retry_number" in run.tags
+    own = (run.root_run_id if is_retry else None) or run.run_id
+    return run.tags.get(EDITION_TAG) or run.tags.get("dagster/backfill") or own
 
 
 def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, settings: Settings) -> dg.MaterializeResult:

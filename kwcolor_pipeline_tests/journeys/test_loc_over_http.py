@@ -33,7 +33,8 @@ def crawl(library, tmp_path, monkeypatch):
 
     with dg.DagsterInstance.ephemeral() as instance:
 
-        def run(year="1943"):
+        def run(year="1943", *more):
+            settings.sources = ["loc", *more]
             result = dg.materialize(
                 [crawled_photos],
                 instance=instance,
@@ -97,3 +98,21 @@ def test_pictures_that_are_none_fail_the_year_with_their_reasons(library, crawl,
     assert "not_an_image 1" in check.description
     rows = read_manifest(tmp_path / "home" / "manifests" / "crawled_photos" / "1943.parquet")
     assert {row.status for row in rows} == {Status.REJECTED}
+
+
+def test_a_source_that_lacks_its_key_makes_the_year_incomplete_and_no_more(library, crawl):
+    library.add(3)
+    result, metadata, _ = crawl("1943", "nara")
+    assert result.success
+    assert metadata["stored"] == 3
+    assert metadata["complete"] is False
+    (sentence,) = metadata["problems"]
+    assert "KWCOLOR_NARA__API_KEY" in sentence
+
+
+def test_requests_and_bytes_are_told_by_host(library, crawl):
+    library.add(3)
+    _, metadata, _ = crawl()
+    host = library.url.partition("//")[2]
+    (line,) = [line for line in metadata["hosts"].splitlines() if host in line]
+    assert line.split("|")[2].strip() == "5"  # a listing, robots.txt, three pictures
