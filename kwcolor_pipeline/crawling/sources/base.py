@@ -90,7 +90,7 @@ class ListingPage:
     """A sentence where the listing is known to leave photographs out; the year then counts as incomplete."""
 
 
-_SPANS = {60: "a minute", 3600: "an hour", 30 * 86400: "30 days"}
+_SPANS: dict[float, str] = {60: "a minute", 3600: "an hour", 30 * 86400: "30 days"}
 
 
 @dataclass(frozen=True)

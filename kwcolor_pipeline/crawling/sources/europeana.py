@@ -18,10 +18,9 @@ from kwcolor_pipeline.crawling.sources.base import (
     ListingPage,
     ListingProblem,
     ListingRefused,
-    PagedSource,
 )
+from kwcolor_pipeline.crawling.sources.keyed import KeyedSource
 from kwcolor_pipeline.crawling.sources.reading import json_object, objects, text, web_address
-from kwcolor_pipeline.photos.manifest import KOREAN_WAR_YEARS
 from kwcolor_pipeline.settings import EuropeanaSettings
 
 _PAGE_SIZE = 100
@@ -33,7 +32,7 @@ _BAD_KEY = (
 )
 
 
-class EuropeanaSource(PagedSource):
+class EuropeanaSource(KeyedSource):
     """Openly licensed pictures of Europe's institutions, by the year that Europeana derives from their dates.
 
     A record may have several years, such as that of the photograph and that of its copy; it is found under
@@ -43,35 +42,17 @@ class EuropeanaSource(PagedSource):
 
     name = "europeana"
     about = "museums and archives of Europe through Europeana"
-    year_meaning = "taken"
+    key_of = "Europeana's APIs"
+    key_is_had = "at https://apis.europeana.eu"
     listing_statuses = frozenset({400, 401, 403})
 
     def __init__(self, settings: EuropeanaSettings, partitions: Sequence[str], *, target: bool) -> None:
-        self.base_url = settings.base_url.rstrip("/")
-        self.base_url_is_set = "base_url" in settings.model_fields_set
-        self._key = settings.api_key.get_secret_value().strip() if settings.api_key else ""
-        self._queries = settings.korean_war_queries if target else settings.queries
-        self._years = KOREAN_WAR_YEARS if target else range(settings.first_year, settings.last_year + 1)
-        self._partitions = partitions
         # Europeana asks for fair use, with few requests at once and pauses between them, and names no number:
         # https://europeana.atlassian.net/wiki/pages/viewpage.action?pageId=2712010758
-        self.page_limits = Limits(((20, 10),), at_once=1)
-        # The pictures lie on the servers of the institutions, of which many are small.
-        self.picture_limits = Limits(((20, 10),), at_once=2)
-
-    def problem(self) -> str | None:
-        if self._key and self._key.isascii() and self._key.isprintable():
-            return None
-        return (
-            "europeana needs a key of Europeana's APIs; set KWCOLOR_EUROPEANA__API_KEY "
-            "(keys are had at https://apis.europeana.eu)."
-        )
+        super().__init__(settings, partitions, Limits(((20, 10),), at_once=1), target=target)
 
     def page_headers(self) -> dict[str, str]:
         return {"X-Api-Key": self._key}
-
-    def covers(self, partitions: Sequence[str]) -> set[str]:
-        return {str(year) for year in self._years} & set(partitions)
 
     def first_pages(self, key: str) -> Iterable[str]:
         if key not in self.covers([key]):

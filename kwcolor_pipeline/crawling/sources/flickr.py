@@ -18,10 +18,9 @@ from kwcolor_pipeline.crawling.sources.base import (
     ListingPage,
     ListingProblem,
     ListingRefused,
-    PagedSource,
 )
+from kwcolor_pipeline.crawling.sources.keyed import KeyedSource
 from kwcolor_pipeline.crawling.sources.reading import json_object, nested, objects, text, web_address, whole_number
-from kwcolor_pipeline.photos.manifest import KOREAN_WAR_YEARS
 from kwcolor_pipeline.settings import FlickrSettings
 
 _PAGE_SIZE = 500
@@ -56,7 +55,7 @@ _PASSING = {10, 105, 106, 201}
 _INVALID_KEY = 100
 
 
-class FlickrSource(PagedSource):
+class FlickrSource(KeyedSource):
     """Photographs that institutions share in Flickr Commons, by the year in which they were taken.
 
     A year with more photographs than Flickr lists for one search is asked for month by month. There is no
@@ -66,34 +65,15 @@ class FlickrSource(PagedSource):
 
     name = "flickr"
     about = "Flickr Commons, photographs that museums and archives share"
-    year_meaning = "taken"
+    key_of = "Flickr's API"
+    key_is_had = "at https://www.flickr.com/services/apps/create/"
 
     def __init__(self, settings: FlickrSettings, partitions: Sequence[str], *, target: bool) -> None:
-        self.base_url = settings.base_url.rstrip("/")
-        self.base_url_is_set = "base_url" in settings.model_fields_set
-        self._key = settings.api_key.get_secret_value().strip() if settings.api_key else ""
-        self._queries = settings.korean_war_queries if target else settings.queries
-        self._years = KOREAN_WAR_YEARS if target else range(settings.first_year, settings.last_year + 1)
-        self._partitions = partitions
         # https://www.flickr.com/services/developer/api/ asks for no more than 3,600 queries an hour and key.
-        self.page_limits = Limits(((settings.queries_per_hour, 3600),), at_once=1)
-        # No limit is published for the pictures, which millions look at on the same hosts: a pace at which
-        # nobody notices.
-        self.picture_limits = Limits(((20, 10),), at_once=2)
-
-    def problem(self) -> str | None:
-        if self._key and self._key.isascii() and self._key.isprintable():
-            return None
-        return (
-            "flickr needs a key of Flickr's API; set KWCOLOR_FLICKR__API_KEY "
-            "(keys are had at https://www.flickr.com/services/apps/create/)."
-        )
+        super().__init__(settings, partitions, Limits(((settings.queries_per_hour, 3600),), at_once=1), target=target)
 
     def page_secrets(self) -> dict[str, str]:
         return {"api_key": self._key}
-
-    def covers(self, partitions: Sequence[str]) -> set[str]:
-        return {str(year) for year in self._years} & set(partitions)
 
     def first_pages(self, key: str) -> Iterable[str]:
         if key not in self.covers([key]):

@@ -17,10 +17,10 @@ from kwcolor_pipeline.crawling.sources.base import (
     ListingPage,
     ListingProblem,
     ListingRefused,
-    PagedSource,
 )
+from kwcolor_pipeline.crawling.sources.keyed import KeyedSource
 from kwcolor_pipeline.crawling.sources.reading import json_object, nested, objects, text, web_address, whole_number
-from kwcolor_pipeline.photos.manifest import KOREAN_WAR_YEARS, UNDATED
+from kwcolor_pipeline.photos.manifest import UNDATED
 from kwcolor_pipeline.settings import NaraSettings
 
 _PAGE_SIZE = 100
@@ -28,10 +28,9 @@ _MONTH = 30 * 86400.0
 #: As the Catalog calls the kind of record that photographs are.
 _PHOTOGRAPHS = "Photographs and other Graphic Materials"
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".webp")
-_ASK_FOR_KEY = "keys are had from Catalog_API@nara.gov"
 
 
-class NaraSource(PagedSource):
+class NaraSource(KeyedSource):
     """Photographs of the National Archives by the year in which they were taken.
 
     A year asks the Catalog for the records that it dates in that year; each is taken in the partition of
@@ -42,31 +41,18 @@ class NaraSource(PagedSource):
     name = "nara"
     about = "the US National Archives' catalog"
     licence_rule = "records whose use is unrestricted"
-    year_meaning = "taken"
+    has_undated = True
+    key_of = "the National Archives' Catalog API"
+    key_is_had = "from Catalog_API@nara.gov"
     listing_statuses = frozenset({400, 401, 403})
 
     def __init__(self, settings: NaraSettings, partitions: Sequence[str], *, target: bool) -> None:
-        self.base_url = settings.base_url.rstrip("/")
-        self.base_url_is_set = "base_url" in settings.model_fields_set
-        self._key = settings.api_key.get_secret_value().strip() if settings.api_key else ""
-        self._queries = settings.korean_war_queries if target else settings.queries
-        self._years = KOREAN_WAR_YEARS if target else range(settings.first_year, settings.last_year + 1)
-        self._partitions = partitions
-        self.page_limits = Limits(((20, 10), (settings.queries_per_month, _MONTH)), at_once=1)
-        # No limit is published for the pictures, which other people look at on the same hosts: a pace at
-        # which nobody notices.
-        self.picture_limits = Limits(((20, 10),), at_once=2)
-
-    def problem(self) -> str | None:
-        if self._key and self._key.isascii() and self._key.isprintable():
-            return None
-        return f"nara needs a key of the National Archives' Catalog API; set KWCOLOR_NARA__API_KEY ({_ASK_FOR_KEY})."
+        super().__init__(
+            settings, partitions, Limits(((20, 10), (settings.queries_per_month, _MONTH)), at_once=1), target=target
+        )
 
     def page_headers(self) -> dict[str, str]:
         return {"x-api-key": self._key}
-
-    def covers(self, partitions: Sequence[str]) -> set[str]:
-        return {*map(str, self._years), UNDATED} & set(partitions)
 
     def first_pages(self, key: str) -> Iterable[str]:
         dates = {} if key == UNDATED else {"startDate": f"{key}-01-01", "endDate": f"{key}-12-31"}
@@ -123,7 +109,9 @@ class NaraSource(PagedSource):
 def _raise_refusals(status: int) -> None:
     """The answers that asking again does not change: a wrong key, a spent one, a search without words."""
     if status == 401:
-        raise ListingRefused(f"the Catalog does not accept the key; correct KWCOLOR_NARA__API_KEY ({_ASK_FOR_KEY}).")
+        raise ListingRefused(
+            f"the Catalog does not accept the key; correct KWCOLOR_NARA__API_KEY (keys are had {NaraSource.key_is_had})."
+        )
     if status == 403:
         raise ListingRefused(
             "the Catalog refuses the key for now, as it does when the queries of a month are used up; "
