@@ -110,7 +110,7 @@ def _raise_refusals(status: int) -> None:
     """The answers that asking again does not change: a wrong key, a spent one, a search without words."""
     if status == 401:
         raise ListingRefused(
-            f"the Catalog does not accept the key; correct KWCOLOR_NARA__API_KEY (keys are had {NaraSource.key_is_had})."
+            f"the Catalog refuses the key; correct KWCOLOR_NARA__API_KEY (keys are had {NaraSource.key_is_had})."
         )
     if status == 403:
         raise ListingRefused(
