@@ -17,7 +17,10 @@ from torch import nn
 
 from kwcolor_pipeline.home import sha256_of, write_json
 from kwcolor_pipeline.networks.critic import Critic
+from kwcolor_pipeline.networks.dynamic_unet import DynamicUnet
 from kwcolor_pipeline.networks.generator import Generator
+from kwcolor_pipeline.networks.paper_colorizer import PaperColorizer
+from kwcolor_pipeline.networks.paper_critic import PaperCritic
 from kwcolor_pipeline.settings import SettingsProblem
 
 DESCRIPTION = "model.json"
@@ -99,20 +102,31 @@ def _loaded(bundle: Bundle, kind: str, build: Callable[[dict[str, Any]], _Networ
     return network.to(device).eval()
 
 
-def load_generator(bundle: Bundle, device: torch.device) -> Generator:
-    """The bundle's generator in evaluation mode.
+def _generator(architecture: dict[str, Any]) -> Generator | PaperColorizer:
+    if architecture.get("recipe") == "paper":
+        return PaperColorizer(DynamicUnet(architecture["encoder"], "none"))
+    return Generator(architecture["encoder"], "none", architecture["widths"])
+
+
+def _critic(architecture: dict[str, Any]) -> Critic | PaperCritic:
+    widths = architecture["widths"]
+    return PaperCritic.of_widths(widths) if architecture.get("recipe") == "paper" else Critic(widths)
+
+
+def load_generator(bundle: Bundle, device: torch.device) -> Generator | PaperColorizer:
+    """The bundle's generator in evaluation mode: of either recipe it gives chroma for lightness.
 
     Raises SettingsProblem when the bundle holds something else or is damaged.
     """
-    return _loaded(bundle, "generator", lambda of: Generator(of["encoder"], "none", of["widths"]), device)
+    return _loaded(bundle, "generator", _generator, device)
 
 
-def load_critic(bundle: Bundle, device: torch.device) -> Critic:
+def load_critic(bundle: Bundle, device: torch.device) -> Critic | PaperCritic:
     """The bundle's critic in evaluation mode.
 
     Raises SettingsProblem when the bundle holds something else or is damaged.
     """
-    return _loaded(bundle, "critic", lambda of: Critic(of["widths"]), device)
+    return _loaded(bundle, "critic", _critic, device)
 
 
 def nonfinite_tensors(bundle: Bundle) -> list[str]:
