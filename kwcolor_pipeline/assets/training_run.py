@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pydantic
 
-from kwcolor_pipeline.orchestration.metadata import curve, file_picture, table
+from kwcolor_pipeline.orchestration.metadata import curve, file_picture, picture, table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun, Tracking
@@ -39,19 +40,35 @@ def chosen_preset(config: dg.Config, settings: Settings) -> Preset:
 OnEpoch = Callable[[dict[str, float]], None]
 
 
+#: Below this folder of an MLflow run lie the panels, one an epoch.
+_PANELS = "panels"
+_PANEL_TEXT = "grey, colorized, original"
+
+
 @contextlib.contextmanager
 def reported_training(
-    context: dg.AssetExecutionContext, mlflow: MLflow, params: Mapping[str, Any]
+    context: dg.AssetExecutionContext,
+    mlflow: MLflow,
+    params: Mapping[str, Any],
+    panel_of: Callable[[int], Path] | None = None,
 ) -> Iterator[tuple[Tracking, TrackedRun, OnEpoch]]:
-    """An MLflow run, and a callback that reports every epoch to it, to the log and to the asset's page."""
-    with mlflow.run_for(context, params) as (tracking, run):
+    """An MLflow run, and a callback that reports every epoch to it, to the log and to the asset's page.
+
+    ``panel_of`` gives the file in which an epoch's picture may lie; it goes along where it is there.
+    """
+    with mlflow.run_for(context, params) as (tracking, run), run.system_metrics():
 
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
             numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
             context.log.info(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
             run.log_metrics(numbers, step=epoch)
-            context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata={"epoch": epoch, **numbers}))
+            metadata: dict[str, Any] = {"epoch": epoch, **numbers}
+            panel = panel_of(epoch) if panel_of else None
+            if panel is not None and panel.is_file():
+                run.log_artifact(panel, _PANELS)
+                metadata["panel"] = picture(panel.read_bytes(), _PANEL_TEXT)  # below sheets.MAX_BYTES
+            context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=metadata))
 
         yield tracking, run, on_epoch
 
@@ -73,7 +90,7 @@ def training_metadata(trained: Any, preset: Preset) -> dict[str, Any]:
         "loss_curves": curve(history, ["train_loss", *curves]),
         "epoch_table": table([{key: record[key] for key in shown} for record in history[-12:]]),
         "bundle": dg.MetadataValue.path(str(trained.bundle.folder)),
-        **file_picture(trained.bundle.folder / "preview.webp", "grey, colorized, original"),
+        **file_picture(trained.bundle.folder / "preview.webp", _PANEL_TEXT),
     }
 
 
@@ -95,7 +112,7 @@ def train_or_reuse(
     if trained is not None:
         context.log.info("The pairs, the preset and the code are the same as last time; the weights stand.")
         return trained, training_metadata(trained, request.preset)
-    with reported_training(context, mlflow, request.preset.model_dump()) as (tracking, run, on_epoch):
+    with reported_training(context, mlflow, request.preset.model_dump(), request.panel) as (tracking, run, on_epoch):
         run.set_tags({"kwcolor.pairs": request.asked["pairs"]})
         trained = train(on_epoch)
         for file in sorted(trained.bundle.folder.glob("*.*")):

@@ -8,6 +8,8 @@ are written per channel instead of as a convolution (kornia) because convolution
 CUDA and in half precision under autocast, which moves L* visibly.
 """
 
+import functools
+
 import torch
 
 #: Linear sRGB to XYZ, rows divided by the white point so that white is (1, 1, 1) and grey has a = b = 0.
@@ -63,6 +65,15 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
+def film_lightness(rgb: torch.Tensor, sensitivities: torch.Tensor) -> torch.Tensor:
+    """L* (…, 1, H, W) of sRGB (…, 3, H, W) in 0..1 as a film with these sensitivities records it.
+
+    ``sensitivities`` (…, 3, 1, 1) weighs linear red, green and blue and sums to one, so grey stays as it is.
+    With the eye's weights (0.2126, 0.7152, 0.0722) the result is the picture's own L*.
+    """
+    return 116 * _compress((_to_linear(rgb.float()) * sensitivities).sum(dim=-3, keepdim=True)) - 16
+
+
 def _lab_to_linear(lab: torch.Tensor) -> torch.Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
@@ -115,12 +126,24 @@ def lab_to_rgb_in_gamut(lab: torch.Tensor) -> torch.Tensor:
     return _from_linear(_lab_to_linear(_scale_chroma(lab, chroma_factors(lab))).clamp(0, 1))
 
 
+def lab_to_rgb_clipped(lab: torch.Tensor) -> torch.Tensor:
+    """CIELAB (…, 3, H, W) to sRGB in 0..1, float32, with channels outside clipped: for losses, not for pictures.
+
+    Unlike :func:`lab_to_rgb_in_gamut` it never asks the device how many pixels are outside, so a training step
+    neither waits for it nor breaks a CUDA graph; inside the gamut both give the same.
+    """
+    return _from_linear(_lab_to_linear(lab.float()).clamp(0, 1))
+
+
 def _lightness_table() -> torch.Tensor:
     grey = torch.arange(256, dtype=torch.float64) / 255
     return (116 * _compress(_to_linear(grey)) - 16).float()
 
 
-_LIGHTNESS = _lightness_table()
+@functools.cache
+def _lightness_on(device: torch.device) -> torch.Tensor:
+    """The table, copied to each device once: a copy in every step would make the step wait."""
+    return _lightness_table().to(device)
 
 
 def grey_to_lightness(gray: torch.Tensor) -> torch.Tensor:
@@ -130,4 +153,4 @@ def grey_to_lightness(gray: torch.Tensor) -> torch.Tensor:
     """
     if gray.dtype != torch.uint8:
         raise TypeError(f"grey has to be uint8 to be looked up, and it is {gray.dtype}")
-    return _LIGHTNESS.to(gray.device)[gray.long()]
+    return _lightness_on(gray.device)[gray.long()]

@@ -1,10 +1,11 @@
 """How colours of uint8 pictures are measured: colourfulness and colour difference.
 
-Belongs here: measures of one picture or of two, in numpy. What they say about a model, and with
-which certainty, is the evaluation's affair.
+Belongs here: measures of one picture or of two, in numpy, and of a batch where a training step needs it.
+What they say about a model, and with which certainty, is the evaluation's affair.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage import color
 
@@ -22,6 +23,14 @@ def colourfulness(rgb: NDArray[np.uint8]) -> float:
     spread = np.hypot(red_green.std(), yellow_blue.std())
     offset = np.hypot(red_green.mean(), yellow_blue.mean())
     return float(spread + 0.3 * offset)
+
+
+def colourfulness_of_batch(rgb: torch.Tensor) -> torch.Tensor:
+    """The same colourfulness of each of sRGB (N, 3, H, W) in 0..1, as float32 (N,), on the pictures' own device."""
+    red, green, blue = (rgb.float() * 255).flatten(2).unbind(1)
+    red_green, yellow_blue = red - green, (red + green) / 2 - blue
+    spread = torch.hypot(red_green.std(dim=1, correction=0), yellow_blue.std(dim=1, correction=0))
+    return spread + 0.3 * torch.hypot(red_green.mean(dim=1), yellow_blue.mean(dim=1))
 
 
 def ciede2000(rgb_a: NDArray[np.uint8], rgb_b: NDArray[np.uint8]) -> NDArray[np.float64]:

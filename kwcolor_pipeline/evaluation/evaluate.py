@@ -20,11 +20,11 @@ from kwcolor_pipeline.evaluation.metrics import (
     Picture,
     distance_of_means,
     frechet_with_interval,
-    lite0_features,
     mean_with_interval,
     measure,
     paired_difference,
 )
+from kwcolor_pipeline.networks.features import lite0_features
 
 Grey = NDArray[np.uint8]
 #: Takes uint8 grey (H, W), gives uint8 RGB (H, W, 3).

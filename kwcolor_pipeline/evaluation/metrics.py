@@ -1,34 +1,25 @@
 """What is measured: of one photograph, of a set of them, and with which certainty.
 
 Belongs here: metrics of uint8 RGB pictures (H, W, 3) and of feature matrices, and their bootstrap
-intervals. Which colorizers are compared on which photographs is in ``evaluate``.
-
-The Fréchet distance here is over 1280 features of EfficientNet-Lite0 and not over Inception's: it is
-no FID and its numbers are not comparable with published ones.
+intervals. Which colorizers are compared on which photographs is in ``evaluate``; the features and their
+Fréchet distance are in ``networks.features``, because training chooses its epochs by them.
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 from skimage.metrics import structural_similarity
 
 from kwcolor_pipeline.colour.measures import ciede2000, colourfulness
-
-Picture = NDArray[np.uint8]
-Matrix = NDArray[np.float64]
+from kwcolor_pipeline.networks.features import Matrix, Picture, frechet_distance
 
 #: PSNR of identical pictures, in dB, where the formula gives infinity: means and JSON need a number.
 IDENTICAL_PSNR = 100.0
 #: Side of the Gaussian window of SSIM: 2 * int(3.5 * sigma + 0.5) + 1 with sigma 1.5.
 _SSIM_WINDOW = 11
-#: Side of the pictures that Lite0 looks at.
-_FEATURE_SIDE = 224
 _MEAN_RESAMPLES = 4000
 _FRECHET_RESAMPLES = 200
 _LEVELS = (2.5, 97.5)
@@ -85,62 +76,6 @@ def measure(truth: Picture, result: Picture) -> PhotographMetrics:
     """All metrics of one photograph; raises ValueError when the sizes differ."""
     difference = float(ciede2000(truth, result).mean())
     return PhotographMetrics(psnr(truth, result), ssim(truth, result), difference, colourfulness(result))
-
-
-@functools.cache
-def _lite0_feature_maps(device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    # timm takes a second to import, and most of this module does without it.
-    from kwcolor_pipeline.networks.encoders import lite0_classifier
-
-    # nn.Module types every attribute as a tensor or a module.
-    return cast(Callable[[torch.Tensor], torch.Tensor], lite0_classifier().to(device).forward_features)
-
-
-def _lite0_input(picture: Picture) -> torch.Tensor:
-    square = Image.fromarray(picture).resize((_FEATURE_SIDE, _FEATURE_SIDE), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 127.5 - 1
-
-
-@torch.inference_mode()
-def lite0_features(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> Matrix:
-    """The 1280 pooled features of each picture, (n, 1280): EfficientNet-Lite0, ImageNet weights.
-
-    The whole picture is squeezed to 224 x 224 with an antialiased bicubic filter.
-    """
-    device = torch.device(device)
-    batch = torch.stack([_lite0_input(picture) for picture in pictures]).to(device)
-    return _lite0_feature_maps(device)(batch).mean(dim=(2, 3)).double().cpu().numpy()
-
-
-def _reduce_rows(centred: Matrix) -> Matrix:
-    """A matrix of at most d rows with the same Gram matrix over the d columns as ``centred`` (n, d)."""
-    return np.linalg.qr(centred).R if centred.shape[0] > centred.shape[1] else centred
-
-
-def _check_features(first: Matrix, second: Matrix) -> None:
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"feature matrices of {first.shape[1]} and {second.shape[1]} columns cannot be compared")
-    if min(len(first), len(second)) < 2:
-        raise ValueError("a Fréchet distance needs at least two photographs on each side")
-
-
-def frechet_distance(first: Matrix, second: Matrix) -> float:
-    """Fréchet distance of two Gaussians fitted to feature matrices (n, d) and (m, d).
-
-    ``|m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)`` (Dowson and Landau, 1982). With centred rows X and Y
-    the last trace is the nuclear norm of X Yᵀ / sqrt((n - 1)(m - 1)): the square roots of the eigenvalues
-    of S1 S2 are the singular values of that product, which stays exact where S1 and S2 are singular
-    (fewer photographs than features), unlike a matrix square root.
-
-    Raises ValueError with fewer than two rows or with unequal columns.
-    """
-    _check_features(first, second)
-    centred_first, centred_second = first - first.mean(axis=0), second - second.mean(axis=0)
-    spread = (centred_first**2).sum() / (len(first) - 1) + (centred_second**2).sum() / (len(second) - 1)
-    product = _reduce_rows(centred_first) @ _reduce_rows(centred_second).T
-    overlap = np.linalg.svd(product, compute_uv=False).sum() / np.sqrt((len(first) - 1) * (len(second) - 1))
-    offset = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
-    return max(0.0, float(offset + spread - 2 * overlap))
 
 
 def _resampled_frechet(first: Matrix, second: Matrix, products: Matrix, draw: NDArray[np.int64]) -> float:

@@ -58,13 +58,17 @@ def lite0_classifier() -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _state_from_file(path: Path) -> dict[str, torch.Tensor]:
+def state_from_file(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a .safetensors file, or in a .pth file that is read without running code in it.
+
+    Raises SettingsProblem when it is missing or is something else.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise SettingsProblem(f"The encoder weights file {path} does not exist.") from error
+        raise SettingsProblem(f"The weights file {path} does not exist.") from error
     except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingsProblem(f"{path} cannot be read as weights without running code in it ({reason}).") from error
@@ -120,7 +124,7 @@ def build_encoder(name: str, weights: str) -> nn.Module:
             )
         state = _bundled_state()
     else:
-        state = _state_from_file(Path(weights))
+        state = state_from_file(Path(weights))
     try:
         missing = encoder.load_state_dict(state, strict=False).missing_keys
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -109,6 +109,22 @@ class TrackedRun:
         """Store ``value`` as the artifact ``file``, whose ending (.json, .yaml) gives the format."""
         self.client.log_dict(self.run_id, value, file)
 
+    @contextlib.contextmanager
+    def system_metrics(self) -> Iterator[None]:
+        """Record processor, memory, disk and network every 10 seconds as `system/…`, in a thread of its own.
+
+        GPUs too where their packages are installed (`nvidia-ml-py`, `pyrsmi`).
+        https://mlflow.org/docs/latest/ml/tracking/system-metrics/
+        """
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(self.run_id, tracking_uri=self.client.tracking_uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         from mlflow.entities import RunTag
 

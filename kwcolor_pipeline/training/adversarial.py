@@ -11,11 +11,12 @@ from kwcolor_pipeline.training.critic_training import STAGE as CRITIC_STAGE
 from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage
 from kwcolor_pipeline.training.losses import Lite0Distance, chroma_l1, critic_hinge, generator_hinge
+from kwcolor_pipeline.training.paper_stages import PaperAdversarial
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.pretraining import STAGE as GENERATOR_STAGE
-from kwcolor_pipeline.training.pretraining import Validation, arithmetic
 from kwcolor_pipeline.training.preview import preview_of
 from kwcolor_pipeline.training.stages import Request, Trained, latest, pairs_version, run_stage
+from kwcolor_pipeline.training.validation import Validation, arithmetic
 
 STAGE = "gan_model"
 
@@ -96,11 +97,11 @@ def train_gan(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Trained:
     """
     return run_stage(
         adversarial_request(settings, preset),
-        lambda device: Adversarial(settings, preset, device),
+        lambda device: (PaperAdversarial if preset.recipe == "paper" else Adversarial)(settings, preset, device),
         kind="generator",
         epochs=preset.gan_epochs,
         min_steps=preset.gan_min_steps,
-        architecture={"encoder": preset.encoder, "widths": list(preset.generator_widths)},
+        architecture=preset.generator_architecture,
         on_epoch=on_epoch,
         preview=preview_of(settings),
     )

@@ -9,10 +9,11 @@ from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.data import Batch, centre_crops, open_cache
 from kwcolor_pipeline.training.loop import OnEpoch, Stage
 from kwcolor_pipeline.training.losses import critic_hinge
+from kwcolor_pipeline.training.paper_stages import PaperCriticTraining, critic_steps
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.pretraining import STAGE as GENERATOR_STAGE
-from kwcolor_pipeline.training.pretraining import arithmetic
 from kwcolor_pipeline.training.stages import Request, Trained, latest, pairs_version, run_stage
+from kwcolor_pipeline.training.validation import arithmetic
 
 STAGE = "critic"
 #: Adam's moments for adversarial training: no momentum for the gradient (arXiv 1805.08318).
@@ -85,12 +86,14 @@ def train_critic(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Train
 
     Raises TrainingDiverged, SettingsProblem.
     """
+    is_paper = preset.recipe == "paper"
+    steps = critic_steps(settings, preset) if is_paper else 0
     return run_stage(
         critic_request(settings, preset),
-        lambda device: CriticTraining(settings, preset, device),
+        lambda device: (PaperCriticTraining if is_paper else CriticTraining)(settings, preset, device),
         kind="critic",
         epochs=preset.critic_epochs,
-        min_steps=preset.critic_min_steps,
-        architecture={"widths": list(preset.critic_widths)},
+        min_steps=max(preset.critic_min_steps, steps),
+        architecture=preset.critic_architecture,
         on_epoch=on_epoch,
     )

@@ -1,15 +1,17 @@
 """The training loop: steps, epochs, validation, checkpoints, resuming.
 
 A stage brings networks, optimisers, one step and one validation; the loop knows nothing else
-about it. Losses are read from the device once an epoch.
+about it. Losses stay on the device and are read every few seconds, at the end of an epoch, and before a
+checkpoint; no step waits for the device.
 """
 
+import contextlib
+import logging
 import math
-import pickle
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +19,50 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from kwcolor_pipeline.home import atomic_path
 from kwcolor_pipeline.settings import SettingsProblem
+from kwcolor_pipeline.training.checkpoints import damaged, read_checkpoint, set_random_states, write_checkpoint
 from kwcolor_pipeline.training.data import Batch
+from kwcolor_pipeline.training.interruptions import deferred_interruptions
+from kwcolor_pipeline.training.readings import (
+    LateValues,
+    LossWatch,
+    TrainingDiverged,
+    check_weights,
+    gradient_norms,
+    learning_rates,
+)
 
-#: Called after every epoch with its record: epoch, step, losses, validation, images a second.
+log = logging.getLogger(__name__)
+
+#: Called after every epoch with its record: epoch, step, losses, rates, gradient norms, validation, images a
+#: second. A resumed training tells the epochs of before again, so that every listener has all of them.
 OnEpoch = Callable[[dict[str, float]], None]
-#: Seconds between checkpoints; a killed training loses no more than that.
+#: Called with the stage's result and the number of an epoch that was just validated.
+Draw = Callable[[nn.Module, int], None]
+#: Seconds between checkpoints, and as many times more as writing one takes whole seconds: 5 % of the time at
+#: most. A killed training loses no more than that.
 _CHECKPOINT_SECONDS = 20.0
-
-
-class TrainingDiverged(Exception):
-    """A loss is no longer a number; the message names the step and what to do."""
+#: Seconds between readings of the losses, each of which waits for the device.
+_READ_SECONDS = 3.0
+#: Steps between measured gradient norms.
+_GRADIENT_STEPS = 10
 
 
 class Stage(ABC):
-    """What is trained. ``networks`` and ``optimisers`` are everything that a checkpoint holds."""
+    """What is trained. ``networks`` and ``optimisers``, with ``state()``, are all that a checkpoint needs to hold.
+
+    The loop measures the gradients that a step leaves behind, so a step sets them to zero at its beginning.
+    """
 
     networks: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
 
     @abstractmethod
     def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:
-        """Learn from one batch; ``progress`` runs from 0 to 1. Gives detached losses, left on the device."""
+        """Learn from one batch; ``progress`` runs from 0 to 1. Gives detached losses, left on the device.
+
+        Not every step has to give every loss. Losses are scaled to be near 1 (see readings.LossWatch).
+        """
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -48,6 +71,13 @@ class Stage(ABC):
     @abstractmethod
     def result(self) -> nn.Module:
         """The network that the stage is there for, as it stands."""
+
+    def state(self) -> dict[str, Any]:
+        """What else decides how the stage goes on: tensors, numbers, texts, and lists and dicts of them."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - a stage without a state has nothing to do
+        """Go on from what :meth:`state` gave; tensors come on the CPU."""
 
 
 def one_cycle(progress: float, warm_up: float = 0.2, start: float = 0.04) -> float:
@@ -77,75 +107,164 @@ class _Best:
             self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-class _Progress:
-    """Where the loop stands: steps done, finished epochs, losses of the epoch under way."""
+class _Pace:
+    """Images and seconds since the last reading and since the epoch began, in this process."""
 
     def __init__(self) -> None:
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        self.read_at = self._epoch_at = time.monotonic()
+        self._images_read = self._images = 0
+
+    def add(self, images: int) -> None:
+        self._images += images
+
+    def read(self) -> float:
+        """Images a second since the last reading, which just waited for the device."""
+        images, seconds = self._images - self._images_read, time.monotonic() - self.read_at
+        self._images_read, self.read_at = self._images, time.monotonic()
+        return images / max(seconds, 1e-9)
+
+    def of_epoch(self) -> dict[str, float]:
+        seconds = time.monotonic() - self._epoch_at
+        return {"images_per_second": self._images / max(seconds, 1e-9), "seconds": seconds}
+
+
+class _Training:
+    """One training: where it stands, what was read of it, and its checkpoint."""
+
+    def __init__(self, stage: Stage, steps: int, steps_per_epoch: int, checkpoint: Path, asked: str, about: Any):
+        self.stage, self.steps, self._steps_per_epoch = stage, steps, steps_per_epoch
+        self._checkpoint, self._asked, self._about = checkpoint, asked, about
         self.step = 0
         self.history: list[dict[str, float]] = []
-        self.losses: list[dict[str, torch.Tensor]] = []
+        self.best = _Best()
+        self.losses, self._norms, self._watch = LateValues(), LateValues(), LossWatch(steps_per_epoch)
+        self.pace = _Pace()
+        self._whole = True  # false while a step or a validation has done only a part of its work
+        self._saved_step, self._saved_at, self._saving_took = 0, time.monotonic(), 0.0
 
+    def learn(self, batch: Batch) -> None:
+        self._whole = False
+        self.losses.add(self.step, self.stage.step(batch, self.step, self.step / self.steps))
+        self.step += 1
+        if self.step % _GRADIENT_STEPS == 0 or self.epoch_is_over:
+            self._norms.add(self.step - 1, gradient_norms(self.stage.optimisers))
+        self.pace.add(len(batch.lightness))
+        self._whole = True
 
-def _save(path: Path, stage: Stage, best: _Best, progress: _Progress, asked: str) -> None:
-    state: dict[str, Any] = {
-        "asked": asked,
-        "progress": vars(progress),
-        "best": vars(best),
-        "networks": {name: network.state_dict() for name, network in stage.networks.items()},
-        "optimisers": {name: optimiser.state_dict() for name, optimiser in stage.optimisers.items()},
-        "torch_random": torch.get_rng_state(),
-    }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether an epoch's steps are done and its validation is not."""
+        recorded = self.history[-1]["step"] if self.history else 0
+        return self.step > recorded and (self.step % self._steps_per_epoch == 0 or self.step == self.steps)
 
+    def read(self) -> None:
+        """Bring losses and gradient norms to the host. Raises TrainingDiverged."""
+        self._norms.read()
+        self._watch.look_at(self.losses.read())
 
-def _resume(path: Path, stage: Stage, best: _Best, progress: _Progress, asked: str) -> None:
-    """Restore everything from the checkpoint, if there is one of the same request."""
-    if not path.exists():
-        return
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise SettingsProblem(f"The checkpoint {path} is damaged; delete it to begin this training anew.") from error
-    if state["asked"] != asked:
-        return
-    for name, network in stage.networks.items():
-        network.load_state_dict(state["networks"][name])
-    for name, optimiser in stage.optimisers.items():
-        optimiser.load_state_dict(state["optimisers"][name])
-    torch.set_rng_state(state["torch_random"])
-    vars(best).update(state["best"])
-    vars(progress).update(state["progress"])
+    def finish_epoch(self, draw: Draw | None) -> dict[str, float]:
+        """Validate, and record the epoch. Raises TrainingDiverged when a loss or a weight went wrong in it."""
+        epoch = len(self.history) + 1
+        self.read()
+        pace = self.pace.of_epoch()
+        check_weights(self.stage.networks, self.step)
+        self._whole = False
+        record = {"epoch": float(epoch), "step": float(self.step), **self.losses.means(), **self.stage.validate()}
+        record |= {**pace, **learning_rates(self.stage.optimisers), **self._norms.means()}
+        self.best.offer(record["score"], epoch, self.stage.result())
+        if draw is not None:
+            draw(self.stage.result(), epoch)
+        self.losses.begin_epoch()
+        self._norms.begin_epoch()
+        self.history.append(record)
+        self._whole = True
+        self.pace.begin_epoch()
+        return record
 
+    @property
+    def reading_is_due(self) -> bool:
+        return time.monotonic() - self.pace.read_at > _READ_SECONDS
 
-def _check_weights(stage: Stage, step: int) -> None:
-    """A finite loss can have a gradient that is not: the weights show it one step before the loss does."""
-    for name, network in stage.networks.items():
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-            raise _diverged(f"The weights of the {name} are no longer finite", step)
+    def save_if_due(self) -> None:
+        pause = _CHECKPOINT_SECONDS * max(1.0, self._saving_took)
+        if self.step > self._saved_step and time.monotonic() - self._saved_at > pause:
+            self._save()
 
+    def _save(self) -> None:
+        """Write a checkpoint, unless the training may be exploding. Raises TrainingDiverged, SettingsProblem."""
+        self.read()
+        check_weights(self.stage.networks, self.step)
+        began = time.monotonic()
+        if not self._watch.suspicious:
+            write_checkpoint(self._checkpoint, self._asked, self._content())
+            self._saved_step = self.step
+        self._saved_at = time.monotonic()
+        self._saving_took = self._saved_at - began
 
-def _diverged(what: str, step: int) -> TrainingDiverged:
-    return TrainingDiverged(
-        f"{what} at step {step}; the last good checkpoint is kept. Lower the learning rate, or use precision=float32."
-    )
+    def _content(self) -> dict[str, Any]:
+        stage = self.stage
+        return {
+            "about": self._about,
+            "step": self.step,
+            "history": self.history,
+            "losses": self.losses.state(),
+            "norms": self._norms.state(),
+            "watch": self._watch.state(),
+            "best": vars(self.best),
+            "networks": {name: network.state_dict() for name, network in stage.networks.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in stage.optimisers.items()},
+            "stage": stage.state(),
+        }
 
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one of the same request. Raises SettingsProblem."""
+        content = read_checkpoint(self._checkpoint, self._asked)
+        if content is None:
+            return
+        try:
+            for name, network in self.stage.networks.items():
+                network.load_state_dict(content["networks"][name])
+            for name, optimiser in self.stage.optimisers.items():
+                optimiser.load_state_dict(content["optimisers"][name])
+            self.stage.load_state(content["stage"])
+            self.losses.load_state(content["losses"])
+            self._norms.load_state(content["norms"])
+            self._watch.load_state(content["watch"])
+            vars(self.best).update(content["best"])
+            self.step, self.history = content["step"], content["history"]
+            set_random_states(content["random"])
+        except (LookupError, ValueError, TypeError, RuntimeError) as error:
+            raise damaged(self._checkpoint) from error
+        self._saved_step = self.step
+        log.info("Training goes on at step %d of %d, from %s.", self.step, self.steps, self._checkpoint)
 
-def _means(progress: _Progress) -> dict[str, float]:
-    """Mean of each loss over the epoch under way, read from the device now.
+    @contextlib.contextmanager
+    def saved_when_interrupted(self) -> Iterator[None]:
+        """Save before Ctrl-C and other interruptions (what is no Exception) leave; errors pass as they are."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException as interruption:
+            sentence = f"Training was interrupted at step {self.step} of {self.steps}; {self._last_words()}"
+            log.warning("%s", sentence)
+            interruption.add_note(sentence)
+            raise
 
-    Raises TrainingDiverged when one is not finite.
-    """
-    means = {}
-    first_step = progress.step - len(progress.losses)
-    for name in progress.losses[0] if progress.losses else ():
-        # Losses of before a checkpoint are on the host, later ones on the device.
-        values = torch.stack([losses[name].cpu() for losses in progress.losses]).float()
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            raise _diverged(f"The loss `{name}` is {float(values[bad[0, 0]])}", first_step + int(bad[0, 0]))
-        means[name] = float(values.mean())
-    return means
+    def _last_words(self) -> str:
+        """Save what can be saved, and say where the next run goes on."""
+        problem = ""
+        if self._whole and self.step > self._saved_step:
+            try:
+                self._save()
+            except (TrainingDiverged, SettingsProblem) as error:
+                problem = f"it could not be saved there: {error} "
+        if self._saved_step == 0:
+            return f"{problem}the next run begins it anew."
+        return f"{problem}the next run goes on at step {self._saved_step}."
 
 
 def train(
@@ -158,39 +277,44 @@ def train(
     asked: str,
     label: str,
     on_epoch: OnEpoch,
+    about: Any = None,
+    draw: Draw | None = None,
 ) -> tuple[list[dict[str, float]], int]:
     """Train for ``steps`` steps, or finish what a killed training of the same request (``asked``) began.
 
+    ``batches`` gives the batch of a step, always the same one. ``about`` says in the checkpoint what was asked
+    (preset, data), for people. An interruption (Ctrl-C, Dagster's) waits for the end of the step or the
+    validation and is raised again after a checkpoint was written.
     The stage's result is set to its best validated epoch. Gives the history (one record per epoch)
     and the best epoch's number.
-    Raises TrainingDiverged when a loss or a weight is not finite, SettingsProblem when the checkpoint is damaged.
+    Raises TrainingDiverged when a loss explodes, or a loss or a weight is not finite; SettingsProblem when the
+    checkpoint is damaged or cannot be written.
     """
-    best, done = _Best(), _Progress()
-    _resume(checkpoint, stage, best, done, asked)
-    began = saved = time.monotonic()
-    images = 0
-    with tqdm(total=steps, initial=done.step, desc=label, unit="step", disable=not sys.stderr.isatty()) as bar:
-        while done.step < steps:
-            batch = batches(done.step)
-            done.losses.append(stage.step(batch, done.step, done.step / steps))
-            images += len(batch.lightness)
-            done.step += 1
+    training = _Training(stage, steps, steps_per_epoch, checkpoint, asked, about)
+    training.resume()
+    shown = tqdm(
+        total=steps,
+        initial=training.step,
+        desc=label,
+        unit="step",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
+    with deferred_interruptions() as interruption, training.saved_when_interrupted(), shown as bar:
+        for record in training.history:
+            on_epoch(record)
+        while training.step < steps or training.epoch_is_over:
+            if training.epoch_is_over:
+                on_epoch(training.finish_epoch(draw))
+                continue
+            training.save_if_due()
+            interruption.deliver()
+            training.learn(batches(training.step))
             bar.update()
-            if done.step % steps_per_epoch == 0 or done.step == steps:
-                epoch = len(done.history) + 1
-                record = {"epoch": float(epoch), "step": float(done.step)} | _means(done)
-                seconds = time.monotonic() - began
-                _check_weights(stage, done.step)
-                record |= {**stage.validate(), "images_per_second": images / seconds, "seconds": seconds}
-                best.offer(record["score"], epoch, stage.result())
-                done.history.append(record)
-                done.losses, images, began = [], 0, time.monotonic()
-                bar.set_postfix(score=f"{record['score']:.2f}")
-                on_epoch(record)
-            if done.step < steps and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                _means(done)  # a checkpoint after a broken step would be no good one
-                _check_weights(stage, done.step)
-                _save(checkpoint, stage, best, done, asked)
-                saved = time.monotonic()
-    stage.result().load_state_dict(best.state)
-    return done.history, best.epoch
+            if training.reading_is_due:
+                training.read()
+                losses = (f"{name} {value:.3g}" for name, value in training.losses.latest.items())
+                bar.set_postfix_str(", ".join([f"{training.pace.read():.0f} images/s", *losses]))
+        interruption.deliver()
+    stage.result().load_state_dict(training.best.state)
+    return training.history, training.best.epoch

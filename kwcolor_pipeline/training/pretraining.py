@@ -1,6 +1,5 @@
 """Stage 1: the generator learns colours from the pixels' chroma (and, where asked, Lite0 features)."""
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,16 @@ from kwcolor_pipeline.home import sha256_of
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
-from kwcolor_pipeline.training.data import Batch, centre_crops, open_cache
+from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, one_cycle, set_rates
-from kwcolor_pipeline.training.losses import Lite0Distance, ValidationScore, chroma_l1
+from kwcolor_pipeline.training.losses import Lite0Distance, chroma_l1
+from kwcolor_pipeline.training.paper_stages import PaperPretraining
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.preview import preview_of
 from kwcolor_pipeline.training.stages import Request, Trained, pairs_version, run_stage
+from kwcolor_pipeline.training.validation import Validation, arithmetic
 
 STAGE = "pretrained_generator"
-
-
-def arithmetic(preset: Preset, device: torch.device) -> AbstractContextManager[object]:
-    """The autocast context that the preset asks for; Lab and losses stay float32 outside of it."""
-    if preset.precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def encoder_and_decoder(generator: Generator, rate: float, encoder_scale: float) -> list[dict[str, object]]:
@@ -37,25 +31,6 @@ def encoder_and_decoder(generator: Generator, rate: float, encoder_scale: float)
         {"params": encoder, "peak_lr": rate * encoder_scale, "lr": rate * encoder_scale},
         {"params": decoder, "peak_lr": rate, "lr": rate},
     ]
-
-
-class Validation:
-    """The validation split's centre crops, and a generator's score on them."""
-
-    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
-        home = settings.paths
-        cache = open_cache(home, "valid", preset.size, pairs_version(home))
-        self._preset, self._device = preset, device
-        self._batches = list(centre_crops(cache, preset.size, preset.batch_size, device))
-
-    @torch.no_grad()
-    def score(self, generator: nn.Module) -> dict[str, float]:
-        score = ValidationScore()
-        for batch in self._batches:
-            with arithmetic(self._preset, self._device):
-                predicted = generator(batch.lightness)
-            score.add(predicted.float(), batch.lab[:, 1:])
-        return score.result()
 
 
 class Pretraining(Stage):
@@ -117,11 +92,11 @@ def pretrain_generator(settings: Settings, preset: Preset, on_epoch: OnEpoch) ->
     """
     return run_stage(
         pretraining_request(settings, preset),
-        lambda device: Pretraining(settings, preset, device),
+        lambda device: (PaperPretraining if preset.recipe == "paper" else Pretraining)(settings, preset, device),
         kind="generator",
         epochs=preset.pretrain_epochs,
         min_steps=preset.pretrain_min_steps,
-        architecture={"encoder": preset.encoder, "widths": list(preset.generator_widths)},
+        architecture=preset.generator_architecture,
         on_epoch=on_epoch,
         preview=preview_of(settings),
     )

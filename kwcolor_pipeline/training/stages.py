@@ -4,6 +4,7 @@ A stage that is asked the same again returns its bundle; one that was killed goe
 checkpoint; a new bundle appears whole or not at all.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +18,18 @@ from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, writ
 from kwcolor_pipeline.networks.bundle import Bundle, read_bundle, write_bundle
 from kwcolor_pipeline.networks.devices import pick_device
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.training.augmentation import Strengths
+from kwcolor_pipeline.training.checkpoints import seed_random_numbers
 from kwcolor_pipeline.training.data import TrainingBatches, open_cache
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, train
+from kwcolor_pipeline.training.memory import fitting_batch, is_out_of_memory, memory_problem
 from kwcolor_pipeline.training.model_card import write_model_card
 from kwcolor_pipeline.training.presets import CODE_VERSION, Preset
+
+log = logging.getLogger(__name__)
+
+#: Beginnings of a record's names that tell how a training went, and not what it came to.
+_COURSE = ("learning_rate/", "gradient_norm/")
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,10 @@ class Request:
     @property
     def checkpoint(self) -> Path:
         return self.home.models / self.stage / f"{self.fingerprint[:16]}.checkpoint"
+
+    def panel(self, epoch: int) -> Path:
+        """The validation photographs as they looked after ``epoch``; there while a generator is trained."""
+        return self.home.models / self.stage / f"{self.fingerprint[:16]}.panels" / f"epoch-{epoch:04}.webp"
 
 
 @dataclass(frozen=True)
@@ -104,14 +117,72 @@ def pairs_version(home: Home) -> str:
 
 
 def _forget_unfinished(folder: Path) -> None:
-    """Delete the stage's checkpoints, and what killed processes left half written."""
+    """Delete the stage's checkpoints and panels, and what killed processes left half written."""
     for checkpoint in folder.glob("*.checkpoint"):
         checkpoint.unlink()
+    for panels in folder.glob("*.panels"):
+        shutil.rmtree(panels)
     for unfinished in folder.glob(".*"):
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         else:
             unfinished.unlink()
+
+
+def _tell_of_other_checkpoints(request: Request) -> None:
+    for other in request.checkpoint.parent.glob("[!.]*.checkpoint"):
+        if other != request.checkpoint:
+            log.warning(
+                "The checkpoint %s is of another request (other pairs, preset or code); %s begins without it.",
+                other,
+                request.stage,
+            )
+
+
+def _train(
+    request: Request,
+    make_stage: Callable[[torch.device], Stage],
+    batches: TrainingBatches,
+    device: torch.device,
+    *,
+    epochs: int,
+    min_steps: int,
+    on_epoch: OnEpoch,
+    preview: Callable[[nn.Module, Path], None] | None,
+) -> tuple[nn.Module, list[dict[str, float]], int]:
+    """The trained network, its history and its best epoch.
+
+    Raises what :func:`train` raises, and SettingsProblem that names a smaller batch when memory is too small.
+    """
+
+    def draw(network: nn.Module, epoch: int) -> None:
+        if preview is not None:
+            preview(network, request.panel(epoch))
+
+    stage = None
+    try:
+        stage = make_stage(device)
+        history, best_epoch = train(
+            stage,
+            batches.at,
+            steps=max(min_steps, epochs * batches.steps_per_epoch),
+            steps_per_epoch=max(batches.steps_per_epoch, -(-min_steps // epochs)),
+            checkpoint=request.checkpoint,
+            asked=request.fingerprint,
+            about={"stage": request.stage, "code": CODE_VERSION, **request.asked},
+            label=request.stage,
+            on_epoch=on_epoch,
+            draw=draw,
+        )
+        return stage.result(), history, best_epoch
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("%s ran out of memory: %s", request.stage, error)
+    # Here the failed step is forgotten, and with it what it held in memory.
+    fits = fitting_batch(stage, batches.at(0), device) if stage is not None else None
+    del stage
+    raise memory_problem(request.stage, request.preset, device, fits)
 
 
 def run_stage(
@@ -127,32 +198,35 @@ def run_stage(
 ) -> Trained:
     """Train what ``request`` asks for, unless it exists, and write its bundle.
 
-    Raises TrainingDiverged when a loss is not finite, SettingsProblem when there is nothing to learn from.
+    ``preview`` draws a network's picture into a file: after every epoch, before ``on_epoch`` is told, to
+    ``request.panel(epoch)``, and for the best epoch into the bundle.
+    Raises TrainingDiverged when a loss explodes or is not finite, SettingsProblem when there is nothing to learn
+    from, a checkpoint is damaged or memory is too small.
     """
     done = existing(request)
     if done is not None:
         return done
     preset, home = request.preset, request.home
     device = pick_device(request.settings.device)
-    torch.manual_seed(preset.seed)
+    seed_random_numbers(preset.seed)
     side = round(preset.size * preset.crop_scale)
     cache = open_cache(home, "train", side, pairs_version(home))
-    batches = TrainingBatches(cache, preset.size, preset.batch_size, preset.lightness_jitter, preset.seed, device)
-    stage = make_stage(device)
+    batches = TrainingBatches(cache, preset.size, preset.batch_size, Strengths.of(preset), preset.seed, device)
     request.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    history, best_epoch = train(
-        stage,
-        batches.at,
-        steps=max(min_steps, epochs * batches.steps_per_epoch),
-        steps_per_epoch=max(batches.steps_per_epoch, -(-min_steps // epochs)),
-        checkpoint=request.checkpoint,
-        asked=request.fingerprint,
-        label=request.stage,
+    _tell_of_other_checkpoints(request)
+    network, history, best_epoch = _train(
+        request,
+        make_stage,
+        batches,
+        device,
+        epochs=epochs,
+        min_steps=min_steps,
         on_epoch=on_epoch,
+        preview=preview,
     )
-    network = stage.result()
     summary: dict[str, Any] = {"folder": request.folder.name, "history": history, "best_epoch": best_epoch}
     with atomic_folder(request.folder) as folder:
+        best = history[best_epoch - 1]
         description = {
             "architecture": architecture,
             "preset": preset.model_dump(mode="json"),
@@ -160,7 +234,7 @@ def run_stage(
             "asked": request.asked,
             "training_pictures": len(cache),
             "best_epoch": best_epoch,
-            "validation": {key: history[best_epoch - 1][key] for key in history[best_epoch - 1]},
+            "validation": {name: value for name, value in best.items() if not name.startswith(_COURSE)},
         }
         bundle = write_bundle(folder, kind, network, description)
         result = Result(request.fingerprint, bundle.weights_sha256, summary)

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
-from kwcolor_pipeline.colour.lab import chroma_factors, grey_to_lightness, lab_to_rgb_in_gamut, rgb_to_lab
+from kwcolor_pipeline.colour.lab import (
+    chroma_factors,
+    film_lightness,
+    grey_to_lightness,
+    lab_to_rgb_clipped,
+    lab_to_rgb_in_gamut,
+    rgb_to_lab,
+)
 
 _SEEDS = st.integers(0, 2**32 - 1)
 
@@ -122,3 +129,22 @@ def test_every_grey_comes_back_from_its_lightness():
 def test_only_uint8_grey_is_looked_up():
     with pytest.raises(TypeError, match="uint8"):
         grey_to_lightness(torch.zeros(2, 2))
+
+
+def test_clipping_agrees_with_the_gamut_fit_inside_and_is_a_colour_outside() -> None:
+    rgb = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(lab_to_rgb_clipped(rgb_to_lab(rgb)), rgb, atol=1e-4)
+    outside = torch.tensor([50.0, 150, -150]).view(1, 3, 1, 1).requires_grad_()
+    clipped = lab_to_rgb_clipped(outside)
+    clipped.sum().backward()
+    assert ((clipped >= 0) & (clipped <= 1)).all()
+    assert outside.grad is not None
+    assert outside.grad.isfinite().all()
+
+
+def test_a_film_that_sees_like_the_eye_records_the_lightness() -> None:
+    rgb = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    eye = torch.tensor([0.2126729, 0.7151522, 0.0721750]).view(3, 1, 1)
+    assert torch.allclose(film_lightness(rgb, eye), rgb_to_lab(rgb)[:, :1], atol=1e-3)
+    blue = film_lightness(rgb, torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1))
+    assert torch.allclose(blue, rgb_to_lab(rgb[:, 2:].expand(-1, 3, -1, -1))[:, :1], atol=1e-3)

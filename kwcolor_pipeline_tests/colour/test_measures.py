@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from skimage import data
 
-from kwcolor_pipeline.colour.measures import ciede2000, colourfulness
+from kwcolor_pipeline.colour.measures import ciede2000, colourfulness, colourfulness_of_batch
 
 _PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)))
 
@@ -49,3 +50,10 @@ def test_a_colour_difference_is_zero_to_itself_and_symmetric(picture):
 def test_pictures_of_different_size_are_refused():
     with pytest.raises(ValueError, match="different size"):
         ciede2000(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 1, 3), np.uint8))
+
+
+def test_a_batch_has_the_colourfulness_of_its_pictures():
+    pictures = [data.astronaut()[:200, :200], data.coffee()[:200, :200], np.full((200, 200, 3), 90, np.uint8)]
+    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    expected = [colourfulness(picture) for picture in pictures]
+    assert colourfulness_of_batch(batch).tolist() == pytest.approx(expected, abs=1e-3)

@@ -16,13 +16,13 @@ from kwcolor_pipeline.evaluation.metrics import (
     distance_of_means,
     frechet_distance,
     frechet_with_interval,
-    lite0_features,
     mean_with_interval,
     measure,
     paired_difference,
     psnr,
     ssim,
 )
+from kwcolor_pipeline.networks.features import lite0_features
 
 
 def _correlated(rows: int, columns: int, seed: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_replaced_fields_may_be_text_and_empty_ones_are_the_presets_own() -> Non
 @pytest.mark.parametrize(
     ("name", "replace", "says"),
     [
-        ("paper2", {}, "no preset `paper2`; use one of: demo, archive"),
+        ("paper2", {}, "no preset `paper2`; use one of: demo, paper, archive"),
         ("demo", {"size": 50}, "`size` of preset `demo`.*multiple of 32"),
         ("demo", {"size": "big"}, "`size`.*integer"),
         ("demo", {"learning_rate": 1}, "`learning_rate`.*not permitted"),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,11 +18,13 @@ from PIL import Image
 import kwcolor_pipeline_tests
 from kwcolor_pipeline.home import Result
 from kwcolor_pipeline.networks.bundle import load_critic, load_generator, read_bundle, weights_hash
+from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.training import loop, stages
 from kwcolor_pipeline.training.adversarial import Adversarial, adversarial_request, train_gan
 from kwcolor_pipeline.training.critic_training import critic_request, train_critic
 from kwcolor_pipeline.training.pretraining import Pretraining, pretrain_generator, pretraining_request
+from kwcolor_pipeline.training.preview import preview_of
 from kwcolor_pipeline.training.stages import existing, is_latest, latest
 from kwcolor_pipeline_tests.small_homes import tiny_preset, train_all
 
@@ -51,7 +54,20 @@ def test_the_stages_leave_whole_bundles_and_nothing_else(trained_settings: Setti
         assert weights_hash(load(trained.bundle, torch.device("cpu"))) == trained.result.data_version
         assert len(trained.history) == 2
         assert trained.bundle.description["asked"] == json.loads(json.dumps(request.asked))
-        assert "CC0" in (trained.bundle.folder / "README.md").read_text()
+        card = (trained.bundle.folder / "README.md").read_text()
+        count = trained.bundle.description["training_pictures"]
+        assert f"{count} photographs of 1942 to 1942, from folder ({count})." in card
+        pairs = trained.bundle.description["asked"]["pairs"]
+        for said in (
+            "preset `demo`",
+            f"| CC0 | {count} |",
+            f"`{pairs}`",
+            "| batch_size | 4 |",
+            "| score |",
+            "## Limits",
+        ):
+            assert said in card
+        assert "learning_rate" not in card
     with Image.open(latest(home, "gan_model").bundle.folder / "preview.webp") as preview:
         assert preview.width >= 3 * 128
 
@@ -163,6 +179,73 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(
         assert list((home.models / name).glob("*.checkpoint"))
         assert train(trained_settings, tiny_preset(), quiet).bundle.weights_sha256 == known.weights_sha256
         assert not list((home.models / name).glob("*.checkpoint"))
+
+
+def test_every_epoch_shows_the_same_photographs_growing_colours(small_settings: Settings) -> None:
+    preset = tiny_preset(pretrain_epochs=3, pretrain_min_steps=45, pretrain_lr=3e-3, encoder="test_efficientnet")
+    request = pretraining_request(small_settings, preset)
+    panels: list[np.ndarray] = []
+
+    def on_epoch(record: dict[str, float]) -> None:
+        path = request.panel(int(record["epoch"]))
+        assert path.name == f"epoch-000{record['epoch']:.0f}.webp"
+        assert path.stat().st_size < 60_000
+        with Image.open(path) as panel:
+            panels.append(np.asarray(panel.convert("RGB")).astype(int))
+
+    pretrain_generator(small_settings, preset, on_epoch)
+    assert not request.panel(1).parent.exists()
+
+    def colourfulness(column: int) -> list[float]:
+        width = panels[0].shape[1] // 3
+        cells = [panel[:, column * width + 8 : (column + 1) * width - 8] for panel in panels]
+        return [float((cell.max(axis=2) - cell.min(axis=2)).mean()) for cell in cells]
+
+    assert max(colourfulness(0)) < 4  # grey
+    assert colourfulness(1)[2] > colourfulness(1)[0] + 1  # colorized
+    assert np.ptp(colourfulness(2)) < 1  # the original
+    greys = [panel[:, : panel.shape[1] // 3 - 8] for panel in panels]
+    assert np.abs(greys[0] - greys[2]).mean() < 1  # the same photographs, up to WebP
+
+
+def test_a_drawn_network_stays_in_its_mode(small_settings: Settings, tmp_path: Path) -> None:
+    generator = Generator("test_efficientnet", "none", (8, 8, 8, 8))
+    for training in (True, False):
+        generator.train(training)
+        preview_of(small_settings)(generator, tmp_path / "preview.webp")
+        assert {module.training for module in generator.modules()} == {training}
+
+
+def test_checkpoints_of_other_requests_are_told_and_not_used(
+    small_settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tiny_preset(pretrain_lr=0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_CHECKPOINT_SECONDS", -1)
+        _interrupted(patch, Pretraining, 3, lambda: pretrain_generator(small_settings, other, quiet))
+    [left] = (small_settings.paths.models / "pretrained_generator").glob("*.checkpoint")
+    caplog.clear()
+    pretrain_generator(small_settings, tiny_preset(), quiet)
+    assert f"{left} is of another request (other pairs, preset or code)" in caplog.text
+    assert not left.exists()
+
+
+def test_too_little_memory_names_the_batch_to_set(small_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(self: Pretraining, *_: Any) -> Any:
+        return {"train_loss": torch.empty(10**15)}
+
+    monkeypatch.setattr(Pretraining, "step", too_large)
+    with pytest.raises(SettingsProblem, match=r"batches of 4 pictures; half.*set KWCOLOR_TRAINING__BATCH_SIZE=2\."):
+        pretrain_generator(small_settings, tiny_preset(), quiet)
+
+
+def test_other_errors_stay_what_they_are(small_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Pretraining, *_: Any) -> Any:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(Pretraining, "step", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        pretrain_generator(small_settings, tiny_preset(), quiet)
 
 
 def test_perceptual_losses_and_half_precision_train_too(trained_settings: Settings) -> None:
