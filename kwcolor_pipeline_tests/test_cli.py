@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from kwcolor_pipeline import cli
 from kwcolor_pipeline.home import Home
@@ -178,7 +179,7 @@ def test_the_installed_command_behaves_the_same(tmp_path: Path) -> None:
 
 
 def test_sources_says_what_there_is_and_what_each_needs(kwcolor: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(cli, "_out", Console(width=400))
     monkeypatch.setenv("KWCOLOR_SOURCES", "sample,loc")
     outcome = kwcolor("sources")
     assert outcome.code == 0

@@ -31,8 +31,11 @@ def gan_model(
     The new version is `challenger` until the evaluation report has judged it.
     """
     from kwcolor_pipeline.training.adversarial import adversarial_request, train_gan
+    from kwcolor_pipeline.training.losses import obtain_perceptual_weights
 
     preset = chosen_preset(config, settings)
+    if preset.gan_perceptual_weight:
+        context.log.info(obtain_perceptual_weights(preset.perceptual_weights))
     trained, metadata = train_or_reuse(
         context,
         mlflow,

@@ -27,9 +27,12 @@ def pretrained_generator(
 
     The epoch with the best validation score is kept. A killed training goes on from its checkpoint.
     """
+    from kwcolor_pipeline.training.losses import obtain_perceptual_weights
     from kwcolor_pipeline.training.pretraining import pretrain_generator, pretraining_request
 
     preset = chosen_preset(config, settings)
+    if preset.pretrain_perceptual_weight:
+        context.log.info(obtain_perceptual_weights(preset.perceptual_weights))
     trained, metadata = train_or_reuse(
         context,
         mlflow,

@@ -74,7 +74,17 @@ def reported_training(
 
 
 #: Columns of the epoch table besides the epoch itself; a stage has some of them.
-_SHOWN = ("train_loss", "valid_loss", "accuracy", "valid_chroma_error", "score", "images_per_second", "seconds")
+_SHOWN = (
+    "train_loss",
+    "valid_loss",
+    "accuracy",
+    "valid_chroma_error",
+    "valid_frechet_lite0",
+    "valid_colourfulness_distance",
+    "score",
+    "images_per_second",
+    "seconds",
+)
 
 
 def training_metadata(trained: Any, preset: Preset) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Stage 3: generator and critic learn together."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,7 +12,13 @@ from kwcolor_pipeline.training.critic_training import BETAS, with_chroma
 from kwcolor_pipeline.training.critic_training import STAGE as CRITIC_STAGE
 from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage
-from kwcolor_pipeline.training.losses import Lite0Distance, chroma_l1, critic_hinge, generator_hinge
+from kwcolor_pipeline.training.losses import (
+    chroma_l1,
+    critic_hinge,
+    generator_hinge,
+    perceptual_distance,
+    perceptual_features,
+)
 from kwcolor_pipeline.training.paper_stages import PaperAdversarial
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.pretraining import STAGE as GENERATOR_STAGE
@@ -31,7 +39,8 @@ class Adversarial(Stage):
         self._critic = load_critic(latest(home, CRITIC_STAGE).bundle, device).train()
         self._average = AveragedNetwork(self._generator, preset.ema_decay)
         self._call = torch.compile(self._generator) if preset.compile else self._generator
-        self._features = Lite0Distance().to(device) if preset.gan_perceptual_weight else None
+        features = perceptual_distance(preset.perceptual_weights) if preset.gan_perceptual_weight else None
+        self._features = features.to(device) if features else None
         self._validation = Validation(settings, preset, device)
         # The encoder stays as pretrained: a few hundred noisy adversarial steps would only blur what it knows.
         self._generator.encoder.requires_grad_(False)
@@ -81,12 +90,14 @@ class Adversarial(Stage):
 def adversarial_request(settings: Settings, preset: Preset) -> Request:
     """What this stage is asked: the pairs, both networks and the preset's fields for it."""
     home = settings.paths
-    asked = {
+    asked: dict[str, Any] = {
         "pairs": pairs_version(home),
         "generator": latest(home, GENERATOR_STAGE).result.data_version,
         "critic": latest(home, CRITIC_STAGE).result.data_version,
         "preset": preset.of_stage("gan"),
     }
+    if preset.gan_perceptual_weight:
+        asked["perceptual"] = perceptual_features(preset.perceptual_weights)
     return Request(settings, preset, STAGE, asked)
 
 
@@ -101,6 +112,7 @@ def train_gan(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Trained:
         kind="generator",
         epochs=preset.gan_epochs,
         min_steps=preset.gan_min_steps,
+        patience=preset.gan_patience,
         architecture=preset.generator_architecture,
         on_epoch=on_epoch,
         preview=preview_of(settings),

@@ -160,6 +160,10 @@ class _Training:
         recorded = self.history[-1]["step"] if self.history else 0
         return self.step > recorded and (self.step % self._steps_per_epoch == 0 or self.step == self.steps)
 
+    def gave_up(self, patience: int) -> bool:
+        """Whether so many epochs have passed since the best one; never where ``patience`` is 0."""
+        return 0 < patience <= len(self.history) - self.best.epoch
+
     def read(self) -> None:
         """Bring losses and gradient norms to the host. Raises TrainingDiverged."""
         self._norms.read()
@@ -279,12 +283,14 @@ def train(
     on_epoch: OnEpoch,
     about: Any = None,
     draw: Draw | None = None,
+    patience: int = 0,
 ) -> tuple[list[dict[str, float]], int]:
     """Train for ``steps`` steps, or finish what a killed training of the same request (``asked``) began.
 
     ``batches`` gives the batch of a step, always the same one. ``about`` says in the checkpoint what was asked
     (preset, data), for people. An interruption (Ctrl-C, Dagster's) waits for the end of the step or the
-    validation and is raised again after a checkpoint was written.
+    validation and is raised again after a checkpoint was written. With ``patience`` the training ends after so
+    many epochs without a better one.
     The stage's result is set to its best validated epoch. Gives the history (one record per epoch)
     and the best epoch's number.
     Raises TrainingDiverged when a loss explodes, or a loss or a weight is not finite; SettingsProblem when the
@@ -303,7 +309,7 @@ def train(
     with deferred_interruptions() as interruption, training.saved_when_interrupted(), shown as bar:
         for record in training.history:
             on_epoch(record)
-        while training.step < steps or training.epoch_is_over:
+        while (training.step < steps and not training.gave_up(patience)) or training.epoch_is_over:
             if training.epoch_is_over:
                 on_epoch(training.finish_epoch(draw))
                 continue

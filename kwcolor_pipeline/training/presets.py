@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kwcolor_pipeline.settings import SettingsProblem
 
 #: Raise when a change in the networks or in training changes what is learned.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 _Width = Annotated[int, Field(ge=1)]
 

@@ -1,4 +1,4 @@
-"""Stage 1: the generator learns colours from the pixels' chroma (and, where asked, Lite0 features)."""
+"""Stage 1: the generator learns colours from the pixels' chroma (and, where asked, a network's features)."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
 from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, one_cycle, set_rates
-from kwcolor_pipeline.training.losses import Lite0Distance, chroma_l1
+from kwcolor_pipeline.training.losses import chroma_l1, perceptual_distance, perceptual_features
 from kwcolor_pipeline.training.paper_stages import PaperPretraining
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.preview import preview_of
@@ -42,7 +42,8 @@ class Pretraining(Stage):
         self._average = AveragedNetwork(generator, preset.ema_decay)
         self._generator = generator
         self._call = torch.compile(generator) if preset.compile else generator
-        self._features = Lite0Distance().to(device) if preset.pretrain_perceptual_weight else None
+        features = perceptual_distance(preset.perceptual_weights) if preset.pretrain_perceptual_weight else None
+        self._features = features.to(device) if features else None
         self._validation = Validation(settings, preset, device)
         groups = encoder_and_decoder(generator, preset.pretrain_lr, preset.pretrain_encoder_lr_scale)
         self._optimiser = torch.optim.AdamW(
@@ -82,6 +83,8 @@ def pretraining_request(settings: Settings, preset: Preset) -> Request:
     weights = Path(preset.encoder_weights)
     if weights.is_file():
         asked["encoder_weights_sha256"] = sha256_of(weights)  # the name may stay when the file changes
+    if preset.pretrain_perceptual_weight:
+        asked["perceptual"] = perceptual_features(preset.perceptual_weights)
     return Request(settings, preset, STAGE, asked)
 
 
@@ -96,6 +99,7 @@ def pretrain_generator(settings: Settings, preset: Preset, on_epoch: OnEpoch) ->
         kind="generator",
         epochs=preset.pretrain_epochs,
         min_steps=preset.pretrain_min_steps,
+        patience=preset.pretrain_patience,
         architecture=preset.generator_architecture,
         on_epoch=on_epoch,
         preview=preview_of(settings),

@@ -147,6 +147,7 @@ def _train(
     *,
     epochs: int,
     min_steps: int,
+    patience: int,
     on_epoch: OnEpoch,
     preview: Callable[[nn.Module, Path], None] | None,
 ) -> tuple[nn.Module, list[dict[str, float]], int]:
@@ -173,6 +174,7 @@ def _train(
             label=request.stage,
             on_epoch=on_epoch,
             draw=draw,
+            patience=patience,
         )
         return stage.result(), history, best_epoch
     except (RuntimeError, MemoryError) as error:
@@ -195,6 +197,7 @@ def run_stage(
     architecture: dict[str, Any],
     on_epoch: OnEpoch,
     preview: Callable[[nn.Module, Path], None] | None = None,
+    patience: int = 0,
 ) -> Trained:
     """Train what ``request`` asks for, unless it exists, and write its bundle.
 
@@ -221,6 +224,7 @@ def run_stage(
         device,
         epochs=epochs,
         min_steps=min_steps,
+        patience=patience,
         on_epoch=on_epoch,
         preview=preview,
     )
