@@ -8,7 +8,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-slow lint format clean
+.PHONY: help install demo ui test test-slow oracle lint format clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,16 @@ test: .venv/.installed-dev  ## Run the tests, offline
 test-slow: .venv/.installed-dev  ## Run the longer proofs: killed processes, real servers, a real browser
 	@$(CLEAN) $(BIN)/pytest -m slow
 
+.venv-oracle/.installed: oracle/requirements.txt constraints.txt
+	@echo "Installing fastai and a PyTorch beside it into .venv-oracle; the first time takes some minutes."
+	@test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
+	@.venv-oracle/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement oracle/requirements.txt
+	@touch $@
+
+oracle: .venv-oracle/.installed  ## Compare the paper's networks and training with fastai's own
+	@$(CLEAN) HF_HUB_OFFLINE=1 .venv-oracle/bin/python -W ignore -m oracle
+
 lint: .venv/.installed-dev  ## Check style, imports and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -46,5 +56,5 @@ format: .venv/.installed-dev  ## Rewrite the code in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-clean:  ## Remove the environment and the caches; photographs and models in var stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
+clean:  ## Remove the environments and the caches; photographs and models in var stay
+	rm -rf .venv .venv-oracle .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -9,6 +9,7 @@ import io
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -65,6 +66,8 @@ class Library:
 
     photos: list[Photo] = field(default_factory=list)
     picture_seconds: float = 0.0
+    held_up: dict[str, float] = field(default_factory=dict)
+    """seconds that a request for a path is on its way before it is counted"""
     page_seconds: dict[int, float] = field(default_factory=dict)
     bad_pages: dict[int, str] = field(default_factory=dict)
     bad_page_times: int = 10**9
@@ -85,7 +88,8 @@ class Library:
         self.photos += [Photo(f"p{number:04}", data=picture(number), **facts) for number in range(start, start + count)]
 
     def pictures_asked(self) -> dict[str, int]:
-        return {path.split("/")[2]: count for path, count in self.asked.items() if path.startswith("/image/")}
+        with self.lock:
+            return {path.split("/")[2]: count for path, count in self.asked.items() if path.startswith("/image/")}
 
     def forget(self) -> None:
         self.asked.clear()
@@ -135,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         library, parts = self.loc, urlsplit(self.path)
+        time.sleep(library.held_up.get(parts.path, 0))
         with library.lock:
             library.asked[self.path] += 1
             nth = library.asked[self.path]
@@ -226,12 +231,20 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is killed, or has had enough, is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serve(library: Library, port: int = 0) -> Iterator[Library]:
     """Serve ``library`` on a free loopback port."""
     handler = type("Handler", (_Handler,), {"loc": library})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     library.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
