@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,9 +68,11 @@ class Pace:
         self._longest = max((seconds + margin(seconds) for _, seconds in limits.windows), default=0.0)
 
     @contextlib.contextmanager
-    def turn(self, host: str, stop: threading.Event) -> Iterator[None]:
+    def turn(self, host: str, stop: threading.Event) -> Iterator[Callable[[], None]]:
         """Wait until a request to ``host`` may be made, and count it; it is under way inside the block.
 
+        What it gives is to be called when the answer begins: the host has counted the request somewhere
+        between, and a handshake or a busy machine may hold one up for longer than the margin.
         Raises Stopped when ``stop`` is set before, LimitSpent when it would take more than an hour.
         """
         slots = self._slots(host)
@@ -78,14 +80,17 @@ class Pace:
             if stop.is_set():
                 raise Stopped
         try:
-            while (pause := self._pause_before(host)) > 0:
+            while True:
+                pause, granted = self._pause_before(host)
+                if not pause:
+                    break
                 if pause > _LONGEST_WAIT:
                     raise LimitSpent(f"{host} may be asked again in {pause / 3600:.0f} hours")
                 if stop.wait(min(pause, _LONGEST_LOOK)):
                     raise Stopped
             if stop.is_set():
                 raise Stopped
-            yield
+            yield lambda: self._answered(host, granted)
         finally:
             slots.release()
 
@@ -100,8 +105,8 @@ class Pace:
             with self._state(host) as state:
                 state.received.append((time.time(), size))
 
-    def _pause_before(self, host: str) -> float:
-        """Seconds to wait before asking again; 0 when a request is granted, and counted."""
+    def _pause_before(self, host: str) -> tuple[float, float]:
+        """Seconds to wait before asking again, 0 when a request is granted, and counted; and the time that it is."""
         with self._state(host) as state:
             now = time.time()
             # What seems to come from the future was written before the clock was set back.
@@ -109,10 +114,18 @@ class Pace:
             state.received = [(then, size) for then, size in state.received if now - _BYTE_WINDOW < then <= now]
             pause = max(self._window_pause(state, now), self._byte_pause(state, now), state.closed_until - now)
             if pause > 0:
-                return pause
+                return pause, now
             if self._limits.windows:
                 state.asked.append(now)
-            return 0.0
+            return 0.0, now
+
+    def _answered(self, host: str, granted: float) -> None:
+        """Count the request as made now that its answer is there, and no longer when it was granted."""
+        if self._limits.windows:
+            with self._state(host) as state:
+                if granted in state.asked:
+                    state.asked.remove(granted)
+                state.asked.append(time.time())
 
     def _window_pause(self, state: _State, now: float) -> float:
         pauses = [0.0]

@@ -214,16 +214,18 @@ class Requester:
         timeouts = (self._limits.connect_timeout, self._limits.read_timeout)
         headers = {**ask.headers, **(ask.secret_headers if with_secrets else {})}
         asked = _with_query(url, ask.secrets) if with_secrets and ask.secrets else url
-        with ask.pace.turn(host, self._stop):
+        with ask.pace.turn(host, self._stop) as answered:
             deadline = time.monotonic() + self._limits.total_timeout
-            self._traffic.count(host, requests=1)
             try:
                 response = self._session.get(
                     asked, stream=True, timeout=timeouts, allow_redirects=False, headers=headers
                 )
             except (requests.ConnectionError, requests.Timeout):
+                self._traffic.count(host, requests=1)
                 self._reachability.failed(host)
                 raise
+            self._traffic.count(host, requests=1)  # an address that is refused was not asked
+            answered()
             self._reachability.answered(host)
             with response:
                 if response.is_redirect:
