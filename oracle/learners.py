@@ -80,15 +80,29 @@ class Losses(Callback):
             self.kept.append((phase, float(self.loss)))
 
 
+def _mean_squared_error(coloured: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """MSELossFlat for double precision: fastai's makes the pictures single precision.
+
+    Only the sum is rounded, as fastai's recorder wants it; no gradient depends on that.
+    """
+    return F.mse_loss(coloured, truth).float()
+
+
+def _patch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """AdaptiveLoss for double precision: fastai's labels are single precision, and PyTorch's loss then too."""
+    return F.binary_cross_entropy_with_logits(logits, labels[:, None].expand_as(logits)).float()
+
+
 def generator_learner(pictures: Pictures, architecture: str, cbs: Sequence[Callback] = ()) -> Learner:
     """fastai's `unet_learner` as the paper calls it, without ImageNet weights, in the pictures' precision."""
+    dtype = pictures.train[0][0].dtype
     learner = unet_learner(
         pictures.loaders(),
         ARCHITECTURES[architecture],
         normalize=False,
         n_out=3,
         pretrained=False,
-        loss_func=MSELossFlat(),
+        loss_func=_mean_squared_error if dtype == torch.float64 else MSELossFlat(),
         wd=WEIGHT_DECAY,
         cbs=list(cbs),
         blur=True,
@@ -97,7 +111,6 @@ def generator_learner(pictures: Pictures, architecture: str, cbs: Sequence[Callb
         y_range=(-3, 3),
         last_cross=True,
     )
-    dtype = pictures.train[0][0].dtype
     learner.model.to(dtype)
     if dtype == torch.float64:
         learner.model.layers[-1] = nn.Identity()  # it only names the tensor's class, and makes it float32
@@ -106,9 +119,10 @@ def generator_learner(pictures: Pictures, architecture: str, cbs: Sequence[Callb
 
 def critic_learner(pictures: Pictures, width: int = 128, blocks: int = 3) -> Learner:
     """fastai's learner of `gan_critic` as the paper makes it, in the pictures' precision."""
+    dtype = pictures.train[0][0].dtype
     return Learner(
         pictures.loaders(),
-        gan_critic(nf=width, n_blocks=blocks).to(pictures.train[0][0].dtype),
-        loss_func=AdaptiveLoss(nn.BCEWithLogitsLoss()),
+        gan_critic(nf=width, n_blocks=blocks).to(dtype),
+        loss_func=_patch_loss if dtype == torch.float64 else AdaptiveLoss(nn.BCEWithLogitsLoss()),
         wd=WEIGHT_DECAY,
     )
