@@ -262,6 +262,12 @@ class Settings(BaseSettings):
     preset: str = Field("demo", description="Training preset: demo (two CPU cores) or archive (one GPU)")
     training: dict[str, Any] = Field({}, description="Fields of the preset to replace, e.g. KWCOLOR_TRAINING__SIZE=96")
     device: str = Field("auto", description="Where networks run: auto, cpu, cuda, cuda:1, mps")
+    training_processes: int = Field(
+        1,
+        ge=1,
+        description="Processes that train together on this machine, one for each GPU; for several machines see "
+        "docs/training.md",
+    )
     executor: str = Field("in_process", description="How Dagster runs the steps of a run: in_process or multiprocess")
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server or database; a SQLite file in the home folder where it is not set"

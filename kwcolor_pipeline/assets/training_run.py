@@ -1,6 +1,7 @@
 """What the three training assets share: the launchpad's knobs, epochs in logs and MLflow, metadata."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pydantic
 
 from kwcolor_pipeline.orchestration.metadata import curve, file_picture, picture, table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
+from kwcolor_pipeline.orchestration.training_processes import train_in_processes
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import PRESETS, Preset, load_preset
@@ -114,7 +116,8 @@ def train_or_reuse(
     """The request's finished training, made now under an MLflow run unless it exists; and metadata about it.
 
     ``request`` is a training.stages.Request, the result a training.stages.Trained. ``and_then`` is called with
-    a new training's result while its MLflow run is open.
+    a new training's result while its MLflow run is open. Where the settings ask for several processes, they train
+    instead of ``train``.
     """
     from kwcolor_pipeline.training.stages import existing
 
@@ -124,7 +127,13 @@ def train_or_reuse(
         return trained, training_metadata(trained, request.preset)
     with reported_training(context, mlflow, request.preset.model_dump(), request.panel) as (tracking, run, on_epoch):
         run.set_tags({"kwcolor.pairs": request.asked["pairs"]})
-        trained = train(on_epoch)
+        if request.settings.training_processes > 1:
+            train_in_processes(context, request.settings, request.stage, request.preset, on_epoch)
+            finished = existing(request)
+            assert finished is not None  # the processes ended well
+            trained = dataclasses.replace(finished, reused=False)
+        else:
+            trained = train(on_epoch)
         for file in sorted(trained.bundle.folder.glob("*.*")):
             if file.suffix in (".json", ".md", ".webp"):
                 run.log_artifact(file)

@@ -1,8 +1,13 @@
-"""Which device networks run on."""
+"""Which device networks run on, and how they lie in its memory."""
+
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from kwcolor_pipeline.settings import SettingsProblem
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -26,3 +31,11 @@ def pick_device(wanted: str) -> torch.device:
     if not present.get(device.type, False):
         raise SettingsProblem(f"This machine has no device `{wanted}`; set KWCOLOR_DEVICE=auto.")
     return device
+
+
+def placed(network: _Network, device: torch.device) -> _Network:
+    """``network`` on ``device`` with its convolutions' weights channels last, which they compute fastest with.
+
+    Measured on two CPU cores: a training step of the Lite0 generator 1.6 times as fast. What is saved does not show it.
+    """
+    return network.to(device).to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from kwcolor_pipeline.networks.encoders import build_encoder, expected_statistic
 #: The sides of what the network is given have to be multiples of this.
 STRIDE = 32
 #: Chroma in CIELAB units for one unit of the last layer, so that its weights start at a useful scale.
-_CHROMA_SCALE = 40.0
+CHROMA_SCALE = 40.0
 
 
 class SelfAttention(nn.Module):
@@ -80,8 +80,8 @@ class Generator(nn.Module):
         assert self.chroma.bias is not None  # the layer has one by default
         nn.init.zeros_(self.chroma.bias)
 
-    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
-        """CIE L* (N, 1, H, W) in 0..100 to CIELAB a*, b* (N, 2, H/2, W/2); H and W multiples of 32."""
+    def decoded(self, lightness: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees: (N, last width, H/2, W/2)."""
         grey = (lightness / 100).expand(-1, 3, -1, -1)
         features = self.encoder((grey - self.mean) / self.std)
         x = features[4]
@@ -89,4 +89,8 @@ class Generator(nn.Module):
             x = up(x, skip)
             if number == 0:
                 x = self.attention(x)
-        return self.chroma(x) * _CHROMA_SCALE
+        return x
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        """CIE L* (N, 1, H, W) in 0..100 to CIELAB a*, b* (N, 2, H/2, W/2); H and W multiples of 32."""
+        return self.chroma(self.decoded(lightness)) * CHROMA_SCALE

@@ -113,7 +113,7 @@ class TrackedRun:
     def system_metrics(self) -> Iterator[None]:
         """Record processor, memory, disk and network every 10 seconds as `system/…`, in a thread of its own.
 
-        GPUs too where their packages are installed (`nvidia-ml-py`, `pyrsmi`).
+        Nvidia's GPUs too; AMD's where `pyrsmi` is installed.
         https://mlflow.org/docs/latest/ml/tracking/system-metrics/
         """
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -107,6 +107,13 @@ class Batch:
     lab: torch.Tensor
     rgb: torch.Tensor
 
+    def parts(self, count: int) -> "list[Batch]":
+        """The batch's pictures in ``count`` parts, in order; equally large where the number divides."""
+        if count == 1:
+            return [self]
+        tensors = (self.lightness, self.lab, self.rgb)
+        return [Batch(*part) for part in zip(*(tensor.chunk(count) for tensor in tensors), strict=True)]
+
 
 #: Gives another input lightness (N, 1, S, S) for lightness, sRGB in 0..1 (N, 3, S, S) and that picture's L*.
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -8,10 +8,12 @@ checkpoint; no step waits for the device.
 import contextlib
 import logging
 import math
+import signal
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from tqdm import tqdm
 from kwcolor_pipeline.settings import SettingsProblem
 from kwcolor_pipeline.training.checkpoints import damaged, read_checkpoint, set_random_states, write_checkpoint
 from kwcolor_pipeline.training.data import Batch
-from kwcolor_pipeline.training.interruptions import deferred_interruptions
+from kwcolor_pipeline.training.interruptions import Interruption, deferred_interruptions
+from kwcolor_pipeline.training.processes import Processes
 from kwcolor_pipeline.training.readings import (
     LateValues,
     LossWatch,
@@ -131,27 +134,62 @@ class _Pace:
         return {"images_per_second": self._images / max(seconds, 1e-9), "seconds": seconds}
 
 
+@dataclass(frozen=True)
+class _Due:
+    """What is to be done between two steps, the same in all processes."""
+
+    saving: bool
+    reading: bool
+    #: What to raise: this process's own interruption, or one for the sake of another's.
+    stopping: BaseException | None
+
+    def stop(self) -> None:
+        if self.stopping is not None:
+            raise self.stopping
+
+
+def _received(interruption: Interruption) -> BaseException | None:
+    """What the interruption that has come raises in this process; None where none has come."""
+    try:
+        interruption.deliver()
+    except BaseException as raised:  # noqa: BLE001 - the loop raises it, when all processes know of it
+        return raised
+    return None
+
+
 class _Training:
     """One training: where it stands, what was read of it, and its checkpoint."""
 
-    def __init__(self, stage: Stage, steps: int, steps_per_epoch: int, checkpoint: Path, asked: str, about: Any):
+    def __init__(
+        self,
+        stage: Stage,
+        steps: int,
+        steps_per_epoch: int,
+        checkpoint: Path,
+        asked: str,
+        about: Any,
+        processes: Processes,
+    ):
         self.stage, self.steps, self._steps_per_epoch = stage, steps, steps_per_epoch
-        self._checkpoint, self._asked, self._about = checkpoint, asked, about
+        self._checkpoint, self._asked, self._about, self._processes = checkpoint, asked, about, processes
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.best = _Best()
         self.losses, self._norms, self._watch = LateValues(), LateValues(), LossWatch(steps_per_epoch)
         self.pace = _Pace()
         self._whole = True  # false while a step or a validation has done only a part of its work
+        # Whether all processes are at the same place; saving takes all of them. Unknown when one is interrupted.
+        self._together = processes.ranks == 1
         self._saved_step, self._saved_at, self._saving_took = 0, time.monotonic(), 0.0
 
     def learn(self, batch: Batch) -> None:
         self._whole = False
-        self.losses.add(self.step, self.stage.step(batch, self.step, self.step / self.steps))
+        losses = self.stage.step(batch, self.step, self.step / self.steps)
+        self.losses.add(self.step, self._processes.means(losses))
         self.step += 1
         if self.step % _GRADIENT_STEPS == 0 or self.epoch_is_over:
             self._norms.add(self.step - 1, gradient_norms(self.stage.optimisers))
-        self.pace.add(len(batch.lightness))
+        self.pace.add(len(batch.lightness) * self._processes.ranks)
         self._whole = True
 
     @property
@@ -170,16 +208,22 @@ class _Training:
         self._watch.look_at(self.losses.read())
 
     def finish_epoch(self, draw: Draw | None) -> dict[str, float]:
-        """Validate, and record the epoch. Raises TrainingDiverged when a loss or a weight went wrong in it."""
+        """Validate, and record the epoch. Raises TrainingDiverged when a loss or a weight went wrong in it.
+
+        All processes validate, each for itself: what they measure is the same up to rounding, and none has to wait.
+        The first one's record counts, so all choose the same best epoch.
+        """
         epoch = len(self.history) + 1
         self.read()
         pace = self.pace.of_epoch()
+        self._processes.share_statistics(self.stage.networks)
         check_weights(self.stage.networks, self.step)
         self._whole = False
         record = {"epoch": float(epoch), "step": float(self.step), **self.losses.means(), **self.stage.validate()}
         record |= {**pace, **learning_rates(self.stage.optimisers), **self._norms.means()}
+        record = self._processes.of_first(record)
         self.best.offer(record["score"], epoch, self.stage.result())
-        if draw is not None:
+        if draw is not None and self._processes.is_first:
             draw(self.stage.result(), epoch)
         self.losses.begin_epoch()
         self._norms.begin_epoch()
@@ -192,18 +236,20 @@ class _Training:
     def reading_is_due(self) -> bool:
         return time.monotonic() - self.pace.read_at > _READ_SECONDS
 
-    def save_if_due(self) -> None:
+    @property
+    def saving_is_due(self) -> bool:
         pause = _CHECKPOINT_SECONDS * max(1.0, self._saving_took)
-        if self.step > self._saved_step and time.monotonic() - self._saved_at > pause:
-            self._save()
+        return self.step > self._saved_step and time.monotonic() - self._saved_at > pause
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint, unless the training may be exploding. Raises TrainingDiverged, SettingsProblem."""
         self.read()
+        self._processes.share_statistics(self.stage.networks)
         check_weights(self.stage.networks, self.step)
         began = time.monotonic()
         if not self._watch.suspicious:
-            write_checkpoint(self._checkpoint, self._asked, self._content())
+            if self._processes.is_first:
+                write_checkpoint(self._checkpoint, self._asked, self._content())
             self._saved_step = self.step
         self._saved_at = time.monotonic()
         self._saving_took = self._saved_at - began
@@ -224,10 +270,19 @@ class _Training:
         }
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one of the same request. Raises SettingsProblem."""
+        """Go on from the checkpoint, if there is one of the same request. Raises SettingsProblem.
+
+        All processes read it and begin with the same weights; those after the first draw random numbers of their own.
+        """
+        self._processes.barrier()
         content = read_checkpoint(self._checkpoint, self._asked)
-        if content is None:
-            return
+        if content is not None:
+            self._go_on(content)
+        self._processes.agree_on("checkpoint", f"step {self.step}")
+        self._processes.share_weights(self.stage.networks)
+        self._processes.draw_apart(f"{self._asked} from step {self.step}")
+
+    def _go_on(self, content: dict[str, Any]) -> None:
         try:
             for name, network in self.stage.networks.items():
                 network.load_state_dict(content["networks"][name])
@@ -254,16 +309,27 @@ class _Training:
             raise
         except BaseException as interruption:
             sentence = f"Training was interrupted at step {self.step} of {self.steps}; {self._last_words()}"
-            log.warning("%s", sentence)
+            if self._processes.is_first:
+                log.warning("%s", sentence)
             interruption.add_note(sentence)
             raise
+
+    def due(self, interruption: Interruption) -> "_Due":
+        """What all processes do now: the first one's clock decides, and an interruption of any stops all."""
+        came = _received(interruption)
+        first = self._processes.is_first
+        saving, reading, stopping = self._processes.any(
+            first and self.saving_is_due, first and self.reading_is_due, came is not None
+        )
+        self._together = self._together or stopping
+        return _Due(saving, reading, came or (SystemExit(128 + signal.SIGTERM) if stopping else None))
 
     def _last_words(self) -> str:
         """Save what can be saved, and say where the next run goes on."""
         problem = ""
-        if self._whole and self.step > self._saved_step:
+        if self._whole and self._together and self.step > self._saved_step:
             try:
-                self._save()
+                self.save()
             except (TrainingDiverged, SettingsProblem) as error:
                 problem = f"it could not be saved there: {error} "
         if self._saved_step == 0:
@@ -284,43 +350,53 @@ def train(
     about: Any = None,
     draw: Draw | None = None,
     patience: int = 0,
+    processes: Processes | None = None,
 ) -> tuple[list[dict[str, float]], int]:
     """Train for ``steps`` steps, or finish what a killed training of the same request (``asked``) began.
 
     ``batches`` gives the batch of a step, always the same one. ``about`` says in the checkpoint what was asked
     (preset, data), for people. An interruption (Ctrl-C, Dagster's) waits for the end of the step or the
     validation and is raised again after a checkpoint was written. With ``patience`` the training ends after so
-    many epochs without a better one.
+    many epochs without a better one. With several ``processes``, ``batches`` gives this one's part; only the first
+    writes, draws and tells ``on_epoch``, and all end at the same step.
     The stage's result is set to its best validated epoch. Gives the history (one record per epoch)
     and the best epoch's number.
     Raises TrainingDiverged when a loss explodes, or a loss or a weight is not finite; SettingsProblem when the
     checkpoint is damaged or cannot be written.
     """
-    training = _Training(stage, steps, steps_per_epoch, checkpoint, asked, about)
+    processes = processes or Processes.single(torch.device("cpu"))
+    training = _Training(stage, steps, steps_per_epoch, checkpoint, asked, about, processes)
     training.resume()
+
+    def tell(record: dict[str, float]) -> None:
+        if processes.is_first:
+            on_epoch(record)
+
     shown = tqdm(
         total=steps,
         initial=training.step,
         desc=label,
         unit="step",
-        disable=not sys.stderr.isatty(),
+        disable=not (processes.is_first and sys.stderr.isatty()),
         dynamic_ncols=True,
     )
     with deferred_interruptions() as interruption, training.saved_when_interrupted(), shown as bar:
         for record in training.history:
-            on_epoch(record)
+            tell(record)
         while (training.step < steps and not training.gave_up(patience)) or training.epoch_is_over:
             if training.epoch_is_over:
-                on_epoch(training.finish_epoch(draw))
+                tell(training.finish_epoch(draw))
                 continue
-            training.save_if_due()
-            interruption.deliver()
+            due = training.due(interruption)
+            if due.saving:
+                training.save()
+            due.stop()
             training.learn(batches(training.step))
             bar.update()
-            if training.reading_is_due:
+            if due.reading:
                 training.read()
                 losses = (f"{name} {value:.3g}" for name, value in training.losses.latest.items())
                 bar.set_postfix_str(", ".join([f"{training.pace.read():.0f} images/s", *losses]))
-        interruption.deliver()
+        training.due(interruption).stop()
     stage.result().load_state_dict(training.best.state)
     return training.history, training.best.epoch

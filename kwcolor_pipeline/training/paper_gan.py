@@ -14,6 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kwcolor_pipeline.training.processes import Processes
+from kwcolor_pipeline.training.update import update
+
 Phase = Literal["critic", "generator"]
 
 #: Rates, weights and moments of the paper's adversarial stage.
@@ -23,6 +26,11 @@ LOSS_WEIGHTS = (1.0, 100.0)
 BETAS = (0.0, 0.5)
 #: Just under ln 2, the loss of a critic that knows nothing.
 CRITIC_THRESHOLD = 0.65
+
+
+def _at_least_single(values: torch.Tensor) -> torch.Tensor:
+    """Half precision becomes single; double stays, so that the oracle's comparison is not rounded."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _for_patches(photographed: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -109,6 +117,8 @@ class PaperGan:
             Their rates are set here.
         rate: the generator's learning rate; the critic's is ``critic_rate_factor`` times that.
         arithmetic: gives the autocast context for the networks; losses are float32.
+        accumulate: parts in which a batch is taken; batch statistics and dropout are of each part.
+        processes: those that learn together; without, this one alone. All take the same turns.
         as_original: restore what fastai 2.8's GANLearner does:
             - until the first switch of an epoch both networks are in training mode, so that the generator's
               batch statistics move while the critic learns (or the critic drops out under the generator);
@@ -130,6 +140,8 @@ class PaperGan:
         switcher: AdaptiveSwitcher | None = None,
         arithmetic: Callable[[], AbstractContextManager[object]] = nullcontext,
         as_original: bool = False,
+        accumulate: int = 1,
+        processes: Processes | None = None,
     ):
         self.rate = rate
         self.switcher = switcher or AdaptiveSwitcher()
@@ -140,6 +152,7 @@ class PaperGan:
         }
         self._critic_rate_factor, self._loss_weights = critic_rate_factor, loss_weights
         self._arithmetic, self._as_original = arithmetic, as_original
+        self._accumulate, self._processes = accumulate, processes or Processes.single(torch.device("cpu"))
         self._both_train = False
         for network in self._networks.values():
             network.requires_grad_(False)  # a step turns on what its optimiser holds
@@ -160,16 +173,20 @@ class PaperGan:
         """One step of whose turn it is. Reads its loss from the device, because the next turn depends on it."""
         phase = self.switcher.phase
         self._prepare(phase)
-        losses = self._critic_losses(grey, truth) if phase == "critic" else self._generator_losses(grey, truth)
-        total = losses[f"{phase}_loss"]
-        total.backward()
-        self._optimisers[phase].step()
+        losses_in_phase = self._critic_losses if phase == "critic" else self._generator_losses
+
+        def losses_of(part: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            losses = losses_in_phase(*part)
+            return losses[f"{phase}_loss"], losses
+
+        parts = list(zip(grey.chunk(self._accumulate), truth.chunk(self._accumulate), strict=True))
+        losses = self._processes.means(update(self._optimisers[phase], parts, losses_of, self._processes))
         self._optimisers[phase].zero_grad(set_to_none=True)
         if self._as_original:
             self._step_waiting(phase)
-        self.switcher.after_step(float(total.detach()))
+        self.switcher.after_step(float(losses[f"{phase}_loss"]))
         self._both_train = self._both_train and self.switcher.phase == phase
-        return GanStep(phase, {name: loss.detach() for name, loss in losses.items()})
+        return GanStep(phase, losses)
 
     def _prepare(self, learning: Phase) -> None:
         """Set modes, gradients and rates for a step in which ``learning`` learns."""
@@ -188,14 +205,15 @@ class PaperGan:
             with torch.no_grad():
                 generated = generator(grey)
             on_generated = critic(generated)
-        return {"critic_loss": critic_loss(on_photographs.float(), on_generated.float())}
+        return {"critic_loss": critic_loss(_at_least_single(on_photographs), _at_least_single(on_generated))}
 
     def _generator_losses(self, grey: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
         generator, critic = self._networks["generator"], self._networks["critic"]
         with self._arithmetic():
             generated = generator(grey)
             on_generated = critic(generated)
-        loss = generator_loss(on_generated.float(), generated.float(), truth, self._loss_weights)
+        seen, made = _at_least_single(on_generated), _at_least_single(generated)
+        loss = generator_loss(seen, made, truth, self._loss_weights)
         return {"generator_loss": loss.total, "adversarial_loss": loss.adversarial, "pixel_loss": loss.pixel}
 
     def _step_waiting(self, learning: Phase) -> None:

@@ -25,7 +25,9 @@ from kwcolor_pipeline.training.loop import Stage
 from kwcolor_pipeline.training.paper_gan import BETAS, AdaptiveSwitcher, PaperGan, patch_accuracy, patch_loss
 from kwcolor_pipeline.training.paper_schedule import OneCycle, freeze_all_but_last, layer_rates, paper_adam
 from kwcolor_pipeline.training.presets import Preset
+from kwcolor_pipeline.training.processes import Processes
 from kwcolor_pipeline.training.stages import latest, pairs_version
+from kwcolor_pipeline.training.update import update
 from kwcolor_pipeline.training.validation import Validation, arithmetic
 
 GENERATOR_STAGE, CRITIC_STAGE = "pretrained_generator", "critic"
@@ -47,8 +49,9 @@ def build_paper_critic(preset: Preset) -> PaperCritic:
 class PaperPretraining(Stage):
     """Mean squared error on ImageNet-normalised RGB; first the decoder alone, then all layers at their own rates."""
 
-    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device, processes: Processes | None = None):
         self._preset, self._device = preset, device
+        self._processes = processes or Processes.single(device)
         self._colorizer = build_paper_generator(preset).to(device)
         self._call = torch.compile(self._colorizer.unet) if preset.compile else self._colorizer.unet
         self._validation = Validation(settings, preset, device)
@@ -84,15 +87,16 @@ class PaperPretraining(Stage):
             coloured = self._call(colorizer.grey(batch.lightness))
         return F.mse_loss(coloured.float(), colorizer.normalised(batch.rgb))
 
+    def _losses(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss = self._error(batch)
+        return loss, {"train_loss": loss}
+
     def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:
         optimiser = self._begin(progress)
         self._colorizer.train()
         for other in self.optimisers.values():
             other.zero_grad(set_to_none=True)
-        loss = self._error(batch)
-        loss.backward()
-        optimiser.step()
-        return {"train_loss": loss.detach()}
+        return update(optimiser, batch.parts(self._preset.accumulate), self._losses, self._processes)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -153,9 +157,21 @@ def _squares(home: Home, preset: Preset, split: str) -> PictureCache:
 
 
 class CriticPictures:
-    """Photographs and generated pictures of one split in one shuffled row, each mirrored or not."""
+    """Photographs and generated pictures of one split in one shuffled row, each mirrored or not.
 
-    def __init__(self, settings: Settings, preset: Preset, generated: Path, split: str, device: torch.device):
+    Several processes share out each batch; the last one of an epoch is smaller, and some may get none of it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        preset: Preset,
+        generated: Path,
+        split: str,
+        device: torch.device,
+        rank: int = 0,
+        ranks: int = 1,
+    ):
         cache = _squares(settings.paths, preset, split)
         real = [batch.rgb.cpu() for batch in centre_crops(cache, preset.size, preset.batch_size, torch.device("cpu"))]
         made = [np.asarray(Image.open(generated / split / f"{name}.png")) for name in cache.photo_ids]
@@ -167,18 +183,28 @@ class CriticPictures:
         )
         self._labels = torch.arange(2 * len(cache)) < len(cache)
         self._seed, self._batch_size, self._device = preset.seed, preset.batch_size, device
+        self._rank, self._ranks = rank, ranks
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self._levels) // self._batch_size)
 
+    def count(self, step: int) -> int:
+        """How many pictures all processes together see in ``step``."""
+        return min(self._batch_size, len(self._levels) - step % self.steps_per_epoch * self._batch_size)
+
     def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """sRGB (N, 3, S, S) in 0..1 and whether each is a photograph (N,); a pure function of the step."""
+        """sRGB (N, 3, S, S) in 0..1 and whether each is a photograph (N,): this process's rows of the step's batch.
+
+        A pure function of the step.
+        """
         epoch, number = divmod(step, self.steps_per_epoch)
         rng = np.random.default_rng([self._seed, 2, epoch])
         rows = rng.permutation(len(self._levels))[number * self._batch_size :][: self._batch_size]
         mirrored = torch.from_numpy(np.random.default_rng([self._seed, 3, step]).random(len(rows)) < 0.5)
-        pictures, labels = self._of(torch.from_numpy(rows))
+        own = slice(len(rows) * self._rank // self._ranks, len(rows) * (self._rank + 1) // self._ranks)
+        mirrored = mirrored[own]
+        pictures, labels = self._of(torch.from_numpy(rows[own]))
         return torch.where(mirrored.to(self._device).view(-1, 1, 1, 1), pictures.flip(3), pictures), labels
 
     def in_order(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -192,11 +218,15 @@ class CriticPictures:
 class PaperCriticTraining(Stage):
     """Binary cross-entropy over the patches of photographs and of saved generated pictures; accuracy over patches."""
 
-    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device, processes: Processes | None = None):
         self._preset, self._device = preset, device
+        self._processes = processes or Processes.single(device)
         generator = latest(settings.paths, GENERATOR_STAGE).bundle
         generated = save_generated(settings, preset, generator, device)
-        self._train = CriticPictures(settings, preset, generated, "train", device)
+        train = CriticPictures(
+            settings, preset, generated, "train", device, self._processes.rank, self._processes.ranks
+        )
+        self._train = train
         self._valid = CriticPictures(settings, preset, generated, "valid", device)
         self._critic = build_paper_critic(preset).to(device)
         self._colorizer = _paper_generator(generator, device)
@@ -220,11 +250,18 @@ class PaperCriticTraining(Stage):
         OneCycle(_WARM_UP).apply(self._optimiser, progress)
         self._critic.train()
         pictures, labels = self._train.at(step)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss = patch_loss(self._logits(pictures), labels)
-        loss.backward()
-        self._optimiser.step()
-        return {"train_loss": loss.detach()}
+        count = self._preset.accumulate
+        parts = list(zip(pictures.tensor_split(count), labels.tensor_split(count), strict=True))
+        # A smaller last batch has no equal parts: each counts by its pictures.
+        even = self._train.count(step) / (count * self._processes.ranks)
+
+        def losses_of(part: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            logits, photographed = self._logits(part[0]), part[1]
+            # Without a picture there is nothing to learn, but the other processes wait for the gradients.
+            loss = patch_loss(logits, photographed) * (len(logits) / even) if len(logits) else logits.sum()
+            return loss, {"train_loss": loss}
+
+        return update(self._optimiser, parts, losses_of, self._processes)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -241,7 +278,7 @@ class PaperCriticTraining(Stage):
 class PaperAdversarial(Stage):
     """Critic and generator in turns, by the adaptive switch; the generator's encoder is frozen."""
 
-    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device, processes: Processes | None = None):
         self._preset, self._device = preset, device
         colorizer = _paper_generator(latest(settings.paths, GENERATOR_STAGE).bundle, device)
         self._colorizer = colorizer
@@ -270,6 +307,8 @@ class PaperAdversarial(Stage):
             switcher=AdaptiveSwitcher(preset.gan_critic_threshold),
             arithmetic=lambda: arithmetic(preset, device),
             as_original=preset.original_faults,
+            accumulate=preset.accumulate,
+            processes=processes,
         )
 
     def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:

@@ -31,8 +31,15 @@ class Preset(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation")
     size: int = Field(64, ge=32, multiple_of=32, description="Side of a training crop in pixels")
     batch_size: int = Field(16, ge=2, description="Pictures a step")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Parts that a process takes its share of a step's pictures in, one after the other, to save memory",
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
-    compile: bool = Field(False, description="Compile the networks with torch.compile")
+    compile: bool = Field(
+        False, description="Compile the networks with torch.compile; on CUDA pretraining is captured in a graph as well"
+    )
     crop_scale: float = Field(
         1.5, ge=1, le=3, description="Shortest side at which a picture is seen whole, over the side of a crop"
     )

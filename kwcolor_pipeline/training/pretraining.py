@@ -7,16 +7,20 @@ import torch
 from torch import nn
 
 from kwcolor_pipeline.home import sha256_of
+from kwcolor_pipeline.networks.devices import placed
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
+from kwcolor_pipeline.training.capture import CapturedUpdate
 from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, one_cycle, set_rates
 from kwcolor_pipeline.training.losses import chroma_l1, perceptual_distance, perceptual_features
 from kwcolor_pipeline.training.paper_stages import PaperPretraining
 from kwcolor_pipeline.training.presets import Preset
 from kwcolor_pipeline.training.preview import preview_of
+from kwcolor_pipeline.training.processes import Processes
 from kwcolor_pipeline.training.stages import Request, Trained, pairs_version, run_stage
+from kwcolor_pipeline.training.update import update
 from kwcolor_pipeline.training.validation import Validation, arithmetic
 
 STAGE = "pretrained_generator"
@@ -36,39 +40,56 @@ def encoder_and_decoder(generator: Generator, rate: float, encoder_scale: float)
 class Pretraining(Stage):
     """AdamW, one-cycle, L1 on a*, b*; the averaged weights are the result."""
 
-    def __init__(self, settings: Settings, preset: Preset, device: torch.device):
+    def __init__(self, settings: Settings, preset: Preset, device: torch.device, processes: Processes | None = None):
         self._preset, self._device = preset, device
-        generator = Generator(preset.encoder, preset.encoder_weights, preset.generator_widths).to(device)
+        self._processes = processes or Processes.single(device)
+        generator = placed(self._untrained(), device)
         self._average = AveragedNetwork(generator, preset.ema_decay)
         self._generator = generator
         self._call = torch.compile(generator) if preset.compile else generator
         features = perceptual_distance(preset.perceptual_weights) if preset.pretrain_perceptual_weight else None
-        self._features = features.to(device) if features else None
+        self._features = placed(features, device) if features else None
         self._validation = Validation(settings, preset, device)
         groups = encoder_and_decoder(generator, preset.pretrain_lr, preset.pretrain_encoder_lr_scale)
         self._optimiser = torch.optim.AdamW(
             groups, weight_decay=preset.pretrain_weight_decay, fused=device.type != "mps"
         )
+        capture = preset.compile and device.type == "cuda" and preset.accumulate == 1
+        self._captured = CapturedUpdate(self._optimiser, self._losses, self._processes) if capture else None
         self.networks = {"generator": generator, "average": self._average.network}
         self.optimisers = {"generator": self._optimiser}
+
+    def _untrained(self) -> Generator:
+        preset = self._preset
+        return Generator(preset.encoder, preset.encoder_weights, preset.generator_widths)
+
+    @staticmethod
+    def _truth(batch: Batch) -> torch.Tensor:
+        """CIELAB at the resolution that the generator predicts at."""
+        return batch.lab
+
+    def _losses(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with arithmetic(self._preset, self._device):
+            predicted = self._call(batch.lightness)
+        truth = self._truth(batch)
+        predicted = predicted.to(truth.dtype)
+        pixel = chroma_l1(predicted, truth[:, 1:])
+        loss, losses = pixel, {"pixel_loss": pixel}
+        if self._features is not None:
+            perceptual = self._features(torch.cat([truth[:, :1], predicted], dim=1), truth)
+            loss = pixel + self._preset.pretrain_perceptual_weight * perceptual
+            losses["perceptual_loss"] = perceptual
+        return loss, {"train_loss": loss, **losses}
 
     def step(self, batch: Batch, step: int, progress: float) -> dict[str, torch.Tensor]:
         set_rates(self._optimiser, one_cycle(progress))
         self._generator.train()
-        with arithmetic(self._preset, self._device):
-            predicted = self._call(batch.lightness)
-        predicted = predicted.float()
-        pixel = chroma_l1(predicted, batch.lab[:, 1:])
-        loss, losses = pixel, {"pixel_loss": pixel.detach()}
-        if self._features is not None:
-            perceptual = self._features(torch.cat([batch.lab[:, :1], predicted], dim=1), batch.lab)
-            loss = pixel + self._preset.pretrain_perceptual_weight * perceptual
-            losses["perceptual_loss"] = perceptual.detach()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimiser.step()
+        if self._captured is not None:
+            losses = self._captured(batch)
+        else:
+            losses = update(self._optimiser, batch.parts(self._preset.accumulate), self._losses, self._processes)
         self._average.update(self._generator, step)
-        return {"train_loss": loss.detach(), **losses}
+        return losses
 
     def validate(self) -> dict[str, float]:
         return self._validation.score(self._average.network)
@@ -88,14 +109,17 @@ def pretraining_request(settings: Settings, preset: Preset) -> Request:
     return Request(settings, preset, STAGE, asked)
 
 
-def pretrain_generator(settings: Settings, preset: Preset, on_epoch: OnEpoch) -> Trained:
+def pretrain_generator(
+    settings: Settings, preset: Preset, on_epoch: OnEpoch, processes: Processes | None = None
+) -> Trained:
     """The pretrained generator for these pairs and this preset: trained now, resumed, or as it was.
 
     Raises TrainingDiverged, SettingsProblem.
     """
+    stage = PaperPretraining if preset.recipe == "paper" else Pretraining
     return run_stage(
         pretraining_request(settings, preset),
-        lambda device: (PaperPretraining if preset.recipe == "paper" else Pretraining)(settings, preset, device),
+        lambda processes: stage(settings, preset, processes.device, processes),
         kind="generator",
         epochs=preset.pretrain_epochs,
         min_steps=preset.pretrain_min_steps,
@@ -103,4 +127,5 @@ def pretrain_generator(settings: Settings, preset: Preset, on_epoch: OnEpoch) ->
         architecture=preset.generator_architecture,
         on_epoch=on_epoch,
         preview=preview_of(settings),
+        processes=processes,
     )

@@ -1,17 +1,16 @@
 """What the three stages share: a request with its fingerprint, and the bundle that answers it.
 
 A stage that is asked the same again returns its bundle; one that was killed goes on from its
-checkpoint; a new bundle appears whole or not at all.
+checkpoint; a new bundle appears whole or not at all. Several processes may train together; the first one writes.
 """
 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, write_json
@@ -25,6 +24,7 @@ from kwcolor_pipeline.training.loop import OnEpoch, Stage, train
 from kwcolor_pipeline.training.memory import fitting_batch, is_out_of_memory, memory_problem
 from kwcolor_pipeline.training.model_card import write_model_card
 from kwcolor_pipeline.training.presets import CODE_VERSION, Preset
+from kwcolor_pipeline.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,9 @@ def _tell_of_other_checkpoints(request: Request) -> None:
 
 def _train(
     request: Request,
-    make_stage: Callable[[torch.device], Stage],
+    make_stage: Callable[[Processes], Stage],
     batches: TrainingBatches,
-    device: torch.device,
+    processes: Processes,
     *,
     epochs: int,
     min_steps: int,
@@ -162,7 +162,8 @@ def _train(
 
     stage = None
     try:
-        stage = make_stage(device)
+        with processes.first_before_others():  # what a stage decodes or downloads is there for the others
+            stage = make_stage(processes)
         history, best_epoch = train(
             stage,
             batches.at,
@@ -175,6 +176,7 @@ def _train(
             on_epoch=on_epoch,
             draw=draw,
             patience=patience,
+            processes=processes,
         )
         return stage.result(), history, best_epoch
     except (RuntimeError, MemoryError) as error:
@@ -182,14 +184,62 @@ def _train(
             raise
         log.warning("%s ran out of memory: %s", request.stage, error)
     # Here the failed step is forgotten, and with it what it held in memory.
-    fits = fitting_batch(stage, batches.at(0), device) if stage is not None else None
+    # A trial step of one process would wait for the others, which have not failed.
+    can_try = stage is not None and processes.ranks == 1
+    fits = fitting_batch(stage, batches.at(0), processes.device) if stage is not None and can_try else None
     del stage
-    raise memory_problem(request.stage, request.preset, device, fits)
+    raise memory_problem(request.stage, request.preset, processes.device, fits)
+
+
+def _finished(request: Request, processes: Processes) -> Trained | None:
+    """The finished result of exactly this request, if the first process finds one."""
+    processes.agree_on(f"training of {request.stage} (preset, pairs or inputs)", request.fingerprint)
+    done = existing(request) if processes.is_first else None
+    return _read(request) if any(processes.any(done is not None)) else None
+
+
+def _read(request: Request) -> Trained:
+    result = Result.read(request.folder / "result.json")
+    if result is None:
+        raise SettingsProblem(f"The bundle {request.folder} was deleted while it was read; start again.")
+    return Trained(read_bundle(request.folder), result, reused=True)
+
+
+def _keep(
+    request: Request,
+    network: nn.Module,
+    history: list[dict[str, float]],
+    best_epoch: int,
+    description: dict[str, Any],
+    kind: str,
+    preview: Callable[[nn.Module, Path], None] | None,
+) -> None:
+    """Write the bundle and make it the stage's latest result; the checkpoint is of no more use then."""
+    summary: dict[str, Any] = {"folder": request.folder.name, "history": history, "best_epoch": best_epoch}
+    best = history[best_epoch - 1]
+    description = {
+        **description,
+        "preset": request.preset.model_dump(mode="json"),
+        "stage": request.stage,
+        "asked": request.asked,
+        "best_epoch": best_epoch,
+        "validation": {name: value for name, value in best.items() if not name.startswith(_COURSE)},
+    }
+    with atomic_folder(request.folder) as folder:
+        bundle = write_bundle(folder, kind, network, description)
+        result = Result(request.fingerprint, bundle.weights_sha256, summary)
+        write_json(folder / "history.json", history)
+        write_model_card(folder, bundle.description, request.home)
+        if preview is not None:
+            preview(network, folder / "preview.webp")
+        result.write(folder / "result.json")
+    result.write(request.home.models / request.stage / "result.json")
+    _forget_unfinished(request.checkpoint.parent)
 
 
 def run_stage(
     request: Request,
-    make_stage: Callable[[torch.device], Stage],
+    make_stage: Callable[[Processes], Stage],
     *,
     kind: str,
     epochs: int,
@@ -198,55 +248,53 @@ def run_stage(
     on_epoch: OnEpoch,
     preview: Callable[[nn.Module, Path], None] | None = None,
     patience: int = 0,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train what ``request`` asks for, unless it exists, and write its bundle.
 
     ``preview`` draws a network's picture into a file: after every epoch, before ``on_epoch`` is told, to
-    ``request.panel(epoch)``, and for the best epoch into the bundle.
+    ``request.panel(epoch)``, and for the best epoch into the bundle. Of several ``processes``, each calls this with
+    the same request; the first one alone writes and tells ``on_epoch``, and all get the result.
     Raises TrainingDiverged when a loss explodes or is not finite, SettingsProblem when there is nothing to learn
-    from, a checkpoint is damaged or memory is too small.
+    from, a checkpoint is damaged, memory is too small or a batch cannot be shared out.
     """
-    done = existing(request)
+    processes = processes or Processes.single(pick_device(request.settings.device))
+    done = _finished(request, processes)
     if done is not None:
         return done
     preset, home = request.preset, request.home
-    device = pick_device(request.settings.device)
+    processes.check_batch(preset.batch_size, preset.accumulate)
     seed_random_numbers(preset.seed)
-    side = round(preset.size * preset.crop_scale)
-    cache = open_cache(home, "train", side, pairs_version(home))
-    batches = TrainingBatches(cache, preset.size, preset.batch_size, Strengths.of(preset), preset.seed, device)
-    request.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    _tell_of_other_checkpoints(request)
+    with processes.first_before_others():
+        cache = open_cache(home, "train", round(preset.size * preset.crop_scale), pairs_version(home))
+    batches = TrainingBatches(
+        cache,
+        preset.size,
+        preset.batch_size,
+        Strengths.of(preset),
+        preset.seed,
+        processes.device,
+        rank=processes.rank,
+        ranks=processes.ranks,
+    )
+    if processes.is_first:
+        request.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        _tell_of_other_checkpoints(request)
     network, history, best_epoch = _train(
         request,
         make_stage,
         batches,
-        device,
+        processes,
         epochs=epochs,
         min_steps=min_steps,
         patience=patience,
         on_epoch=on_epoch,
         preview=preview,
     )
-    summary: dict[str, Any] = {"folder": request.folder.name, "history": history, "best_epoch": best_epoch}
-    with atomic_folder(request.folder) as folder:
-        best = history[best_epoch - 1]
-        description = {
-            "architecture": architecture,
-            "preset": preset.model_dump(mode="json"),
-            "stage": request.stage,
-            "asked": request.asked,
-            "training_pictures": len(cache),
-            "best_epoch": best_epoch,
-            "validation": {name: value for name, value in best.items() if not name.startswith(_COURSE)},
-        }
-        bundle = write_bundle(folder, kind, network, description)
-        result = Result(request.fingerprint, bundle.weights_sha256, summary)
-        write_json(folder / "history.json", history)
-        write_model_card(folder, bundle.description, home)
-        if preview is not None:
-            preview(network, folder / "preview.webp")
-        result.write(folder / "result.json")
-    result.write(home.models / request.stage / "result.json")
-    _forget_unfinished(request.checkpoint.parent)
-    return Trained(read_bundle(request.folder), result, reused=False)
+    if processes.is_first:
+        description: dict[str, Any] = {"architecture": architecture, "training_pictures": len(cache)}
+        if processes.ranks > 1:
+            description["processes"] = processes.ranks  # each had batch statistics of its own
+        _keep(request, network, history, best_epoch, description, kind, preview)
+    processes.barrier()
+    return replace(_read(request), reused=False)
