@@ -7,6 +7,7 @@ from torch import nn
 
 from kwcolor_pipeline.networks.bundle import load_critic, load_generator
 from kwcolor_pipeline.networks.devices import placed
+from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
 from kwcolor_pipeline.training.critic_training import BETAS, with_chroma
@@ -98,6 +99,17 @@ class Adversarial(Stage):
 
     def result(self) -> nn.Module:
         return self._average.network
+
+    def finish(self) -> dict[str, float]:
+        """Make the result as colourful as photographs are: a network that is unsure predicts the middle of colours."""
+        if self._preset.gan_colour_gain == 1:
+            return {}
+        network = self._average.network
+        assert isinstance(network, Generator)  # what this recipe's bundles hold
+        gain = self._validation.colour_gain(network, self._preset.gan_colour_gain)
+        for parameter in network.chroma.parameters():
+            parameter.mul_(gain)
+        return {"colour_gain": gain, **self._validation.score(network)}
 
 
 def adversarial_request(settings: Settings, preset: Preset) -> Request:

@@ -75,6 +75,10 @@ class Stage(ABC):
     def result(self) -> nn.Module:
         """The network that the stage is there for, as it stands."""
 
+    def finish(self) -> dict[str, float]:
+        """Change the result a last time, when it has its best epoch's weights; gives what was measured then."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """What else decides how the stage goes on: tensors, numbers, texts, and lists and dicts of them."""
         return {}

@@ -4,6 +4,7 @@ Belongs here: what a training step makes small, and what chooses the epoch that 
 may look at are in ``networks``.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ FEWEST_FOR_FRECHET = 50
 _SHORTEST_FEATURE = 1e-2
 #: Side at which Lite0 sees crops that are no larger.
 _SMALL_SIDE = 128
+#: Halvings of the logarithm's interval in which a colour gain is sought: it is found to less than a percent.
+_GAIN_HALVINGS = 8
 #: Photographs that Lite0 sees at once in a validation pass.
 _SEEN_AT_ONCE = 32
 
@@ -211,6 +214,22 @@ class DistributionScore:
             features.append(lite0_features_of_batch(pictures, self._side))
             colours.append(colourfulness_of_batch(pictures))
         return np.concatenate(features), float(torch.cat(colours).mean())
+
+    def colour_gain(self, predicted: torch.Tensor, most: float) -> float:
+        """What to multiply a*, b* (N, 2, h, w) of the whole split with, so that it is as colourful as the originals.
+
+        Within ``1 / most`` and ``most``, by bisection: colourfulness grows with the gain, but not in proportion,
+        because colours are kept in gamut.
+        """
+        low, high = 1 / most, most
+        for _ in range(_GAIN_HALVINGS):
+            gain = math.sqrt(low * high)
+            colours = [colourfulness_of_batch(pictures) for pictures in self._pictures(gain * predicted[self._chosen])]
+            if float(torch.cat(colours).mean()) < self._colourfulness:
+                low = gain
+            else:
+                high = gain
+        return math.sqrt(low * high)
 
     def of(self, predicted: torch.Tensor) -> dict[str, float]:
         """The score of a*, b* (N, 2, h, w) for the whole split, in its order; lower is better."""

@@ -122,6 +122,13 @@ class Preset(BaseModel):
         0.65, gt=0, description="Recipe paper: the critic learns until its batch loss is below; ln 2 is a guess"
     )
     gan_perceptual_weight: float = Field(0.0, ge=0, description="Weight of the perceptual distance")
+    gan_colour_gain: float = Field(
+        1.0,
+        ge=1,
+        le=3,
+        description="Most that the finished model's chroma is multiplied with, so that validation photographs (50 at "
+        "least) are as colourful as the originals; 1: it stays as it is",
+    )
 
     @property
     def generator_architecture(self) -> dict[str, Any]:
@@ -213,6 +220,7 @@ PRESETS: dict[str, Preset] = {
         gan_critic_lr=8e-5,
         gan_adversarial_weight=0.05,
         gan_perceptual_weight=2.0,
+        gan_colour_gain=1.6,
     ),
 }
 

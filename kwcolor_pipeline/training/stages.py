@@ -150,8 +150,8 @@ def _train(
     patience: int,
     on_epoch: OnEpoch,
     preview: Callable[[nn.Module, Path], None] | None,
-) -> tuple[nn.Module, list[dict[str, float]], int]:
-    """The trained network, its history and its best epoch.
+) -> tuple[nn.Module, list[dict[str, float]], int, dict[str, float]]:
+    """The trained network, its history, its best epoch, and what was measured when it was finished.
 
     Raises what :func:`train` raises, and SettingsProblem that names a smaller batch when memory is too small.
     """
@@ -178,7 +178,7 @@ def _train(
             patience=patience,
             processes=processes,
         )
-        return stage.result(), history, best_epoch
+        return stage.result(), history, best_epoch, stage.finish()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -210,13 +210,14 @@ def _keep(
     network: nn.Module,
     history: list[dict[str, float]],
     best_epoch: int,
+    finished: dict[str, float],
     description: dict[str, Any],
     kind: str,
     preview: Callable[[nn.Module, Path], None] | None,
 ) -> None:
     """Write the bundle and make it the stage's latest result; the checkpoint is of no more use then."""
     summary: dict[str, Any] = {"folder": request.folder.name, "history": history, "best_epoch": best_epoch}
-    best = history[best_epoch - 1]
+    best = history[best_epoch - 1] | finished
     description = {
         **description,
         "preset": request.preset.model_dump(mode="json"),
@@ -280,7 +281,7 @@ def run_stage(
     if processes.is_first:
         request.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         _tell_of_other_checkpoints(request)
-    network, history, best_epoch = _train(
+    network, history, best_epoch, finished = _train(
         request,
         make_stage,
         batches,
@@ -295,6 +296,6 @@ def run_stage(
         description: dict[str, Any] = {"architecture": architecture, "training_pictures": len(cache)}
         if processes.ranks > 1:
             description["processes"] = processes.ranks  # each had batch statistics of its own
-        _keep(request, network, history, best_epoch, description, kind, preview)
+        _keep(request, network, history, best_epoch, finished, description, kind, preview)
     processes.barrier()
     return replace(_read(request), reused=False)

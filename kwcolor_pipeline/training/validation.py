@@ -44,11 +44,22 @@ class Validation:
         return self._batches
 
     @torch.no_grad()
-    def score(self, generator: nn.Module) -> dict[str, float]:
-        score, chroma = ValidationScore(), []
+    def _predicted(self, generator: nn.Module) -> list[torch.Tensor]:
+        """a*, b* (N, 2, h, w) of each batch."""
+        chroma = []
         for batch in self._batches:
             with arithmetic(self._preset, self._device):
-                predicted = generator(batch.lightness)
-            chroma.append(predicted.float())
-            score.add(chroma[-1], batch.lab[:, 1:])
+                chroma.append(generator(batch.lightness).float())
+        return chroma
+
+    def score(self, generator: nn.Module) -> dict[str, float]:
+        score, chroma = ValidationScore(), self._predicted(generator)
+        for batch, predicted in zip(self._batches, chroma, strict=True):
+            score.add(predicted, batch.lab[:, 1:])
         return score.result() | (self._distribution.of(torch.cat(chroma)) if self._distribution else {})
+
+    def colour_gain(self, generator: nn.Module, most: float) -> float:
+        """See :meth:`DistributionScore.colour_gain`; 1 where there are too few photographs to say."""
+        if self._distribution is None:
+            return 1.0
+        return self._distribution.colour_gain(torch.cat(self._predicted(generator)), most)

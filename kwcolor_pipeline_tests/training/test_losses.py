@@ -214,6 +214,16 @@ def test_the_distribution_score_looks_at_no_more_photographs_than_asked() -> Non
     assert score.of(truth)["score"] == pytest.approx(0, abs=1e-3)
 
 
+def test_the_colour_gain_makes_pale_pictures_as_colourful_as_the_originals_and_stays_in_its_limits() -> None:
+    split = _split(20)
+    truth = torch.cat([batch.lab[:, 1:] for batch in split])
+    score = DistributionScore(split, most=60)
+    assert score.colour_gain(truth, 2.0) == pytest.approx(1, rel=0.01)
+    assert score.colour_gain(truth / 1.4, 2.0) == pytest.approx(1.4, rel=0.01)
+    assert score.colour_gain(truth * 1.2, 2.0) == pytest.approx(1 / 1.2, rel=0.01)
+    assert score.colour_gain(truth / 4, 2.0) == pytest.approx(2, rel=0.01)
+
+
 def test_few_validation_photographs_are_scored_by_their_chroma_error(
     small_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,25 @@ def test_pretraining_learns(small_settings: Settings) -> None:
     assert best["score"] < history[0]["score"]
 
 
+def test_the_gans_colours_are_as_strong_as_photographs_in_the_end(
+    trained_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kwcolor_pipeline.training.validation.FEWEST_FOR_FRECHET", 2)
+    asked = {"gan_epochs": 1, "gan_min_steps": 3}
+    plain = train_gan(trained_settings, tiny_preset(**asked), quiet).bundle
+    gained = train_gan(trained_settings, tiny_preset(**asked, gan_colour_gain=3.0), quiet).bundle
+    before, after = (bundle.description["validation"] for bundle in (plain, gained))
+    gain = after["colour_gain"]
+    assert 1 < gain <= 3
+    assert "colour_gain" not in before
+    assert after["valid_colourfulness_distance"] < before["valid_colourfulness_distance"]
+    assert f"colour_gain | {gain:.4g}" in (gained.folder / "README.md").read_text()
+    lightness = torch.rand(1, 1, 32, 32) * 100
+    networks = (load_generator(bundle, torch.device("cpu")) for bundle in (plain, gained))
+    expected, given = (network(lightness) for network in networks)
+    torch.testing.assert_close(given, expected * gain)
+
+
 def _interrupted(monkeypatch: pytest.MonkeyPatch, stage: type, at: int, train: Callable[[], object]) -> None:
     original = stage.step  # type: ignore[attr-defined]
 
