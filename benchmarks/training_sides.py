@@ -50,6 +50,7 @@ class Ours:
         self._made: dict[str, Step] = {}
         self.rows: dict[str, Callable[[], Step]] = {
             "archive: generator, pixel loss": lambda: self._archive(perceptual=0.0),
+            "archive: generator, pixel loss, float32": lambda: self._archive(perceptual=0.0, precision="float32"),
             "archive: generator, perceptual loss": lambda: self._archive(perceptual=2.0),
             "archive: batches cut and augmented as well": lambda: self._archive(perceptual=0.0, batches=True),
             "archive: critic and generator, perceptual loss": self._adversarial,
@@ -60,7 +61,7 @@ class Ours:
     def _preset(self, name: str, **replace: Any) -> Any:
         from kwcolor_pipeline.training.presets import load_preset
 
-        on_cpu = {"precision": "float32", "compile": False} if self._device.type == "cpu" else {}
+        on_cpu = {"compile": False} if self._device.type == "cpu" else {}
         brief = {f"{stage}_{what}": 1 for stage in ("pretrain", "critic", "gan") for what in ("epochs", "min_steps")}
         given = {"size": self._size, "batch_size": self._batch, "encoder_weights": "none"}
         return load_preset(name, given | on_cpu | brief | {"perceptual_weights": "bundled"} | replace)
@@ -73,10 +74,10 @@ class Ours:
         crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(self._device)
         return lambda: to_batch(crops, self._device)
 
-    def _archive(self, *, perceptual: float, batches: bool = False) -> Step:
+    def _archive(self, *, perceptual: float, batches: bool = False, **replace: Any) -> Step:
         from kwcolor_pipeline.training.pretraining import Pretraining
 
-        preset = self._preset("archive", pretrain_perceptual_weight=perceptual)
+        preset = self._preset("archive", pretrain_perceptual_weight=perceptual, **replace)
         stage = Pretraining(self._settings, preset, self._device)
         return self._repeated(stage, self._augmented_batch(preset) if batches else self._random_batch())
 

@@ -29,6 +29,8 @@ _HERE = Path(__file__).resolve().parent
 _FASTAI_PYTHON = _HERE.parent / ".venv-oracle" / "bin" / "python"
 _PACKAGES = ("kwcolor_pipeline", "torch", "timm", "numpy")
 PLAIN, THEIRS = "archive: generator, pixel loss", "fastai: DynamicUnet"
+#: A processor without bfloat16 instructions is faster in single precision.
+PLAIN_SINGLE = f"{PLAIN}, float32"
 
 
 @dataclass
@@ -120,9 +122,9 @@ def _synchronise(device: torch.device) -> None:
 
 @torch.no_grad()
 def peaks(device: torch.device, seconds: float) -> dict[str, float]:
-    """FLOP/s of the best matrix product and the best 3x3 convolution, in the precision that `archive` trains in."""
+    """FLOP/s of the best matrix product and the best 3x3 convolution, in bfloat16, which `archive` trains in."""
     gpu = device.type == "cuda"
-    dtype, side = (torch.bfloat16, 8192) if gpu else (torch.float32, 1024)
+    dtype, side = torch.bfloat16, 8192 if gpu else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     product = _best_rate(lambda: a @ b, 2 * side**3, device, seconds)
     best = 0.0
@@ -162,6 +164,8 @@ def promises_of(numbers: dict[str, Any], device: str, batch: int) -> list[Promis
     ratio = numbers[PLAIN]["times_fastai"]
     how = f"images a second of `{PLAIN}` over those of `{THEIRS}`, ResNet34 in both, batch {batch}"
     if device == "cpu":
+        ratio = max(ratio, numbers[PLAIN_SINGLE]["times_fastai"])
+        how += ", ours in bfloat16 or float32, whichever is faster here"
         return [Promise.at_least("generator step over fastai's", ratio, 3.0, how)]
     if batch >= 128:
         share = numbers[PLAIN]["share_of_convolution_peak"]
