@@ -66,7 +66,8 @@ class Adversarial(Stage):
         loss = pixel + self._preset.gan_adversarial_weight * adversarial
         losses = {"adversarial_loss": adversarial, "pixel_loss": pixel}
         if self._features is not None:
-            perceptual = self._features(generated, batch.lab)
+            with arithmetic(self._preset, self._device):
+                perceptual = self._features(generated, batch.lab)
             loss = loss + self._preset.gan_perceptual_weight * perceptual
             losses["perceptual_loss"] = perceptual
         return loss, {"train_loss": loss, **losses}

@@ -64,10 +64,11 @@ class FeatureDistance(nn.Module, ABC):
         """The network's features of sRGB (N, 3, h, w) in 0..1."""
 
     def _unit_features(self, lab: torch.Tensor) -> list[torch.Tensor]:
-        return [F.normalize(one, dim=1, eps=_SHORTEST_FEATURE) for one in self.features(lab_to_rgb_clipped(lab))]
+        features = self.features(lab_to_rgb_clipped(lab))
+        return [F.normalize(one.float(), dim=1, eps=_SHORTEST_FEATURE) for one in features]
 
     def forward(self, predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """CIELAB pictures (N, 3, h, w) to a scalar."""
+        """CIELAB pictures (N, 3, h, w) to a scalar; under autocast only the network computes in half precision."""
         with torch.no_grad():
             wanted = self._unit_features(truth)
         pairs = zip(self._unit_features(predicted), wanted, strict=True)

@@ -76,7 +76,8 @@ class Pretraining(Stage):
         pixel = chroma_l1(predicted, truth[:, 1:])
         loss, losses = pixel, {"pixel_loss": pixel}
         if self._features is not None:
-            perceptual = self._features(torch.cat([truth[:, :1], predicted], dim=1), truth)
+            with arithmetic(self._preset, self._device):
+                perceptual = self._features(torch.cat([truth[:, :1], predicted], dim=1), truth)
             loss = pixel + self._preset.pretrain_perceptual_weight * perceptual
             losses["perceptual_loss"] = perceptual
         return loss, {"train_loss": loss, **losses}

@@ -103,6 +103,27 @@ def test_a_feature_distance_is_zero_for_equals_and_leads_towards_the_truth(featu
         assert 0 < float(distance(half, truth)) < float(loss)
 
 
+@pytest.mark.parametrize("features", ["lite0", "vgg16"])
+def test_half_precision_of_the_features_leaves_the_loss_and_its_direction(features: str, vgg_file: Path) -> None:
+    distance: FeatureDistance = Lite0Distance() if features == "lite0" else Vgg16Distance(vgg_file)
+    torch.manual_seed(0)
+    truth = torch.cat([torch.rand(2, 1, 32, 32) * 100, torch.randn(2, 2, 32, 32) * 20], dim=1)
+    found = []
+    for enabled in (False, True):
+        grey = torch.cat([truth[:, :1], torch.zeros(2, 2, 32, 32)], dim=1).requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = distance(grey, truth)
+        loss.backward()
+        assert grey.grad is not None
+        found.append((loss.detach(), grey.grad[:, 1:].flatten()))
+    (single, direction), (half, other) = found
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(float(single), rel=0.02)
+    assert (
+        float(torch.nn.functional.cosine_similarity(direction, other, dim=0)) > 0.85
+    )  # noise in, so every pixel counts
+
+
 @pytest.mark.parametrize("lightness", [0.0, 50.0, 100.0])
 def test_the_gradient_of_a_feature_distance_stays_small_in_flat_places(lightness: float, vgg_file: Path) -> None:
     flat = torch.full((1, 3, 32, 32), 0.0)
