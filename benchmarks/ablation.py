@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5, help="time for each variant; default: %(default)s")
     parser.add_argument("--home", type=Path, help="keep photographs and pairs here; default: a temporary folder")
     asked = parser.parse_args()
-    seconds = 10.0 if asked.quick else 60 * asked.minutes
+    seconds = 3.0 if asked.quick else 60 * asked.minutes
     variants = [one for one in VARIANTS if asked.natural or one.data == "topic"]
     rows: dict[str, TableRow] = {}
     seen: dict[str, int] = {}
@@ -168,7 +168,7 @@ def main() -> int:
         "pictures_seen": seen,
         "table": {name: {metric: list(one) for metric, one in rows[name].metrics.items()} for name in names},
     }
-    scaled = ["10 seconds for each variant"] if asked.quick else []
+    scaled = ["3 seconds for each variant"] if asked.quick else []
     return conclude(asked, "ablation", [], facts, machine, scaled)
 
 

@@ -142,3 +142,19 @@ def test_the_quick_crawl_benchmark_keeps_its_contract_and_shows_what_icrawler_lo
         ours = way["outcomes"]["ours"][0]
         assert ours["asked"]["pictures"] == ours["stored"] == way["way"]["pictures"]
         assert ours["other_files"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("script", "rows"), [("critic_table", 2), ("recipes", 6), ("ablation", 10)])
+def test_a_benchmark_of_training_runs_through(script, rows, tmp_path):
+    kept = tmp_path / "answer.json"
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--json", str(kept)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(kept.read_text())
+    assert json.loads(done.stdout) == answer
+    assert answer["scaled"]
+    measured = answer["measured"]
+    assert len(measured["epochs"] if script == "critic_table" else measured["table"]) == rows
+    assert all(promise["value"] is not None for promise in answer["promises"])
