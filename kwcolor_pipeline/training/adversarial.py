@@ -50,8 +50,10 @@ class Adversarial(Stage):
         # The encoder stays as pretrained: a few hundred noisy adversarial steps would only blur what it knows.
         self._generator.encoder.requires_grad_(False)
         decoder = [parameter for parameter in self._generator.parameters() if parameter.requires_grad]
-        self._generator_optimiser = torch.optim.Adam(decoder, lr=preset.gan_lr, betas=BETAS)
-        self._critic_optimiser = torch.optim.Adam(self._critic.parameters(), lr=preset.gan_critic_lr, betas=BETAS)
+        fused = device.type != "mps"
+        self._generator_optimiser = torch.optim.Adam(decoder, lr=preset.gan_lr, betas=BETAS, fused=fused)
+        learned = self._critic.parameters()
+        self._critic_optimiser = torch.optim.Adam(learned, lr=preset.gan_critic_lr, betas=BETAS, fused=fused)
         self.networks = {"generator": self._generator, "critic": self._critic, "average": self._average.network}
         self.optimisers = {"generator": self._generator_optimiser, "critic": self._critic_optimiser}
 

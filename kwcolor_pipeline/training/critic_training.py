@@ -36,7 +36,9 @@ class CriticTraining(Stage):
         self._processes = processes or Processes.single(device)
         self._generator = load_generator(latest(settings.paths, GENERATOR_STAGE).bundle, device).requires_grad_(False)
         self._critic = Critic(preset.critic_widths).to(device)
-        self._optimiser = torch.optim.Adam(self._critic.parameters(), lr=preset.critic_lr, betas=BETAS)
+        self._optimiser = torch.optim.Adam(
+            self._critic.parameters(), lr=preset.critic_lr, betas=BETAS, fused=device.type != "mps"
+        )
         home = settings.paths
         cache = open_cache(home, "valid", preset.size, pairs_version(home))
         self._valid = list(centre_crops(cache, preset.size, preset.batch_size, device))
