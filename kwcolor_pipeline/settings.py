@@ -259,7 +259,9 @@ class Settings(BaseSettings):
     contact: str | None = Field(
         None, description="E-mail or web address of the operator; archives on the network are told it"
     )
-    preset: str = Field("demo", description="Training preset: demo (two CPU cores), archive (one GPU) or paper (the recipe of 2020)")
+    preset: str = Field(
+        "demo", description="Training preset: demo (two CPU cores), archive (one GPU) or paper (the recipe of 2020)"
+    )
     training: dict[str, Any] = Field({}, description="Fields of the preset to replace, e.g. KWCOLOR_TRAINING__SIZE=96")
     device: str = Field("auto", description="Where networks run: auto, cpu, cuda, cuda:1, mps")
     training_processes: int = Field(
