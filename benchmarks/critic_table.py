@@ -5,7 +5,8 @@ Belongs here: the run and its table. The critic and its training are the package
 The whole recipe `paper` up to the critic, on a number of photographs: a generator is pretrained first, on ImageNet
 weights of EfficientNet-Lite0 because the package brings those, and the critic learns from its saved pictures. The paper
 (and lesson 7 of fastai's course of 2019, which it follows) reports accuracies of about 0.53 after the first epoch and
-0.98 after the fourth. Not a timing: the promise is what the critic learns.
+0.98 after the fourth. Not a timing: the promise is what the critic learns. Give --photos: the package's own few are
+enough to try it and no more.
 """
 
 # ruff: noqa: TID253 - a program of its own that Dagster never loads
@@ -48,8 +49,11 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        _, what = prepare(count, folder / "photographs", asked.photos)
-        settings = home_with_pairs(folder / "home", folder / "photographs")
+        photographs, what = None, "the package's sample"
+        if asked.photos:
+            photographs = folder / "photographs"
+            _, what = prepare(count, photographs, asked.photos)
+        settings = home_with_pairs(folder / "home", photographs)
         machine = machine_facts(_PACKAGES, folder)
         say("The generator:")
         generator = pretrain_generator(settings, preset, tell)
