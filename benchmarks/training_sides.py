@@ -61,10 +61,10 @@ class Ours:
     def _preset(self, name: str, **replace: Any) -> Any:
         from kwcolor_pipeline.training.presets import load_preset
 
-        on_cpu = {"compile": False} if self._device.type == "cpu" else {}
+        fast = {"compile": False} if self._device.type == "cpu" else {"capture": True}
         brief = {f"{stage}_{what}": 1 for stage in ("pretrain", "critic", "gan") for what in ("epochs", "min_steps")}
         given = {"size": self._size, "batch_size": self._batch, "encoder_weights": "none"}
-        return load_preset(name, given | on_cpu | brief | {"perceptual_weights": "bundled"} | replace)
+        return load_preset(name, given | fast | brief | {"perceptual_weights": "bundled"} | replace)
 
     def _random_batch(self) -> Any:
         from kwcolor_pipeline.training.data import to_batch

@@ -37,8 +37,9 @@ class Preset(BaseModel):
         description="Parts that a process takes its share of a step's pictures in, one after the other, to save memory",
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
-    compile: bool = Field(
-        False, description="Compile the networks with torch.compile; on CUDA pretraining is captured in a graph as well"
+    compile: bool = Field(False, description="Compile the networks with torch.compile")
+    capture: bool = Field(
+        False, description="Recipe archive, on CUDA: pretrain with one CUDA graph a step; has not run on a GPU yet"
     )
     crop_scale: float = Field(
         1.5, ge=1, le=3, description="Shortest side at which a picture is seen whole, over the side of a crop"

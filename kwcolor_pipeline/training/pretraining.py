@@ -54,7 +54,7 @@ class Pretraining(Stage):
         self._optimiser = torch.optim.AdamW(
             groups, weight_decay=preset.pretrain_weight_decay, fused=device.type != "mps"
         )
-        capture = preset.compile and device.type == "cuda" and preset.accumulate == 1
+        capture = preset.capture and device.type == "cuda" and preset.accumulate == 1
         self._captured = CapturedUpdate(self._optimiser, self._losses, self._processes) if capture else None
         self.networks = {"generator": generator, "average": self._average.network}
         self.optimisers = {"generator": self._optimiser}
