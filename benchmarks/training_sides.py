@@ -1,6 +1,6 @@
 """The sides that `training_throughput.py` compares, each in a process of its own and in its own environment.
 
-`python training_sides.py ours|fastai DEVICE SIZE BATCH` prints a line of JSON with the names of its rows, then reads
+`python training_sides.py ours|fastai DEVICE SIZE BATCH PRECISION` prints a line of JSON with the names of its rows, then reads
 lines `ROW SECONDS` and answers each with a line of JSON: `images`, `seconds` and, for ours, `flops` (of one picture,
 forward, backward and update) and `peak_gib` (of the device's memory, with CUDA). Nothing is imported for one side
 that only the other has.
@@ -41,22 +41,24 @@ def synchronise(device: torch.device) -> None:
 class Ours:
     """Our recipes' steps on random crops that are on the device already, from uint8 to updated weights."""
 
-    def __init__(self, device: torch.device, size: int, batch: int):
+    def __init__(self, device: torch.device, size: int, batch: int, precision: str):
         from homes import home_with_pairs
 
-        self._device, self._size, self._batch = device, size, batch
+        self._device, self._size, self._batch, self._precision = device, size, batch, precision
         self._folder = tempfile.TemporaryDirectory()
         self._settings = home_with_pairs(Path(self._folder.name) / "home", device=str(device))
         self._made: dict[str, Step] = {}
         self.rows: dict[str, Callable[[], Step]] = {
             "archive: generator, pixel loss": lambda: self._archive(perceptual=0.0),
-            "archive: generator, pixel loss, float32": lambda: self._archive(perceptual=0.0, precision="float32"),
             "archive: generator, perceptual loss": lambda: self._archive(perceptual=2.0),
             "archive: batches cut and augmented as well": lambda: self._archive(perceptual=0.0, batches=True),
             "archive: critic and generator, perceptual loss": self._adversarial,
             "paper: generator": lambda: self._paper(gan=False),
             "paper: critic or generator in turns": lambda: self._paper(gan=True),
         }
+        if precision == "bfloat16":
+            single = "archive: generator, pixel loss, float32"
+            self.rows[single] = lambda: self._archive(perceptual=0.0, precision="float32")
 
     def _preset(self, name: str, **replace: Any) -> Any:
         from kwcolor_pipeline.training.presets import load_preset
@@ -64,6 +66,7 @@ class Ours:
         fast = {"compile": False} if self._device.type == "cpu" else {"capture": True}
         brief = {f"{stage}_{what}": 1 for stage in ("pretrain", "critic", "gan") for what in ("epochs", "min_steps")}
         given = {"size": self._size, "batch_size": self._batch, "encoder_weights": "none"}
+        given |= {"precision": self._precision} if name == "archive" else {}
         return load_preset(name, given | fast | brief | {"perceptual_weights": "bundled"} | replace)
 
     def _random_batch(self) -> Any:
@@ -158,7 +161,7 @@ class Ours:
 class Fastai:
     """fastai's own learners in fastai's own loop, on batches that are on the device already."""
 
-    def __init__(self, device: torch.device, size: int, batch: int):
+    def __init__(self, device: torch.device, size: int, batch: int, precision: str):  # noqa: ARG002 - ours has a choice
         sys.path.insert(0, str(_HERE.parent))
         self._device, self._size, self._batch = device, size, batch
         self._made: dict[str, Any] = {}
@@ -251,9 +254,9 @@ class Fastai:
 
 def main() -> None:
     """Answer measurements until standard input ends."""
-    side, device, size, batch = sys.argv[1], torch.device(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    side, device, size, batch, precision = sys.argv[1:]
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is for people
-    made = (Ours if side == "ours" else Fastai)(device, size, batch)
+    made = (Ours if side == "ours" else Fastai)(torch.device(device), int(size), int(batch), precision)
     print(json.dumps({"rows": list(made.rows)}), file=answers, flush=True)
     for line in sys.stdin:
         row, _, seconds = line.strip().rpartition(" ")

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kwcolor_pipeline.networks.encoders import build_encoder, expected_statistics, feature_channels
+from kwcolor_pipeline.networks.small_maps import with_small_maps
 
 #: The sides of what the network is given have to be multiples of this.
 STRIDE = 32
@@ -68,6 +69,7 @@ class Generator(nn.Module):
         self.encoder = build_encoder(encoder, encoder_weights)
         skips = feature_channels(self.encoder)
         mean, std = expected_statistics(self.encoder)
+        with_small_maps(self.encoder)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         belows = [skips[4], *widths[:3]]
