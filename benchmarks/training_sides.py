@@ -1,9 +1,9 @@
 """The sides that `training_throughput.py` compares, each in a process of its own and in its own environment.
 
-`python training_sides.py ours|fastai DEVICE SIZE BATCH PRECISION` prints a line of JSON with the names of its rows, then reads
-lines `ROW SECONDS` and answers each with a line of JSON: `images`, `seconds` and, for ours, `flops` (of one picture,
-forward, backward and update) and `peak_gib` (of the device's memory, with CUDA). Nothing is imported for one side
-that only the other has.
+`python training_sides.py ours|fastai DEVICE SIZE BATCH PRECISION` prints a line of JSON with the names of its rows, then
+reads lines `ROW SECONDS` and answers each with a line of JSON: `images`, `seconds` and, for ours, `flops` (of one
+picture, forward, backward and update) and `peak_gib` (of the device's memory, with CUDA). Nothing is imported for one
+side that only the other has.
 
 Belongs here: making each side's step. Taking turns and comparing are `training_throughput.py`'s affair.
 """
@@ -161,7 +161,7 @@ class Ours:
 class Fastai:
     """fastai's own learners in fastai's own loop, on batches that are on the device already."""
 
-    def __init__(self, device: torch.device, size: int, batch: int, precision: str):  # noqa: ARG002 - ours has a choice
+    def __init__(self, device: torch.device, size: int, batch: int, precision: str):
         sys.path.insert(0, str(_HERE.parent))
         self._device, self._size, self._batch = device, size, batch
         self._made: dict[str, Any] = {}
