@@ -1,7 +1,7 @@
 """The sides that `training_throughput.py` compares, each in a process of its own and in its own environment.
 
-`python training_sides.py ours|fastai DEVICE SIZE BATCH PRECISION` prints a line of JSON with the names of its rows, then
-reads lines `ROW SECONDS` and answers each with a line of JSON: `images`, `seconds` and, for ours, `flops` (of one
+`python training_sides.py ours|fastai DEVICE SIZE BATCH PRECISION` prints a line of JSON with the names of its rows,
+then reads lines `ROW SECONDS` and answers each with a line of JSON: `images`, `seconds` and, for ours, `flops` (of one
 picture, forward, backward and update) and `peak_gib` (of the device's memory, with CUDA). Nothing is imported for one
 side that only the other has.
 

@@ -225,9 +225,8 @@ def main() -> int:
     )
     say()
     say(table(heads, [[name, *(row[column] for column in columns)] for name, row in numbers.items()]))
-    say(
-        f"Peaks in {precision}: matrix product {peak['matrix'] / 1e12:.3g}, 3x3 convolution {peak['convolution'] / 1e12:.3g} TFLOP/s."
-    )
+    matrix, convolution = (peak[name] / 1e12 for name in ("matrix", "convolution"))
+    say(f"Peaks in {precision}: matrix product {matrix:.3g}, 3x3 convolution {convolution:.3g} TFLOP/s.")
     facts = {
         "device": asked.device,
         "size": asked.size,
