@@ -231,5 +231,6 @@ def _metadata(candidate: Candidate) -> dict[str, Any]:
         "year_taken": candidate.first_year,
         "year_taken_last": candidate.last_year,
         "date_precision": candidate.date_precision,
+        "catalogued_tone": candidate.catalogued_tone,
         "year_published": candidate.year_published,
     }

@@ -49,6 +49,9 @@ class ManifestRow(BaseModel):
     year_taken: int | None = Field(None, description="Year of exposure; of a range, its first year")
     year_taken_last: int | None = Field(None, description="Last year that the date may mean")
     date_precision: str | None = Field(None, description="day, month, year, range, decade or century; uncertain")
+    catalogued_tone: str | None = Field(
+        None, description="What the archive says the original is: colour or bw; empty where it does not say"
+    )
     year_published: int | None = Field(None, description="Year in which a page or package published it")
     retrieved_at: datetime.datetime = Field(description="When this row's outcome was reached, UTC")
     checked_at: datetime.datetime | None = Field(None, description="When the archive last confirmed it, UTC")
@@ -78,6 +81,7 @@ SCHEMA = pa.schema(
         ("year_taken", pa.int32()),
         ("year_taken_last", pa.int32()),
         ("date_precision", pa.string()),
+        ("catalogued_tone", pa.string()),
         ("year_published", pa.int32()),
         ("retrieved_at", _UTC),
         ("checked_at", _UTC),

@@ -1,13 +1,14 @@
-"""Near-duplicates over all years: which photographs are copies of one, and which copy stands for them.
+"""Near-duplicates over all years: which photographs are copies of one, and which of them is the best.
 
-Belongs here: the exact search for near hashes, the clusters, the choice of the representative, and
-the asset's table ``manifests/deduplicated_photos/all.parquet``. How a picture is hashed does not.
+Belongs here: what makes two photographs copies, the order of the copies in a cluster, what they lend each other, and
+the asset's table ``manifests/deduplicated_photos/all.parquet``. How a picture is hashed (``hashing``), how near
+hashes are found (``hamming``), how pictures are compared (``second_look``) and how links become clusters
+(``clusters``) does not.
 """
 
-import itertools
-import math
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ import pyarrow.parquet as pq
 
 from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint
 from kwcolor_pipeline.photos import hashing, manifest
+from kwcolor_pipeline.photos.clusters import clusters, components, stable_names
+from kwcolor_pipeline.photos.hamming import Hashes, Indices, near_pairs, within
 from kwcolor_pipeline.photos.manifest import Status
 from kwcolor_pipeline.photos.measured import Progress, Row, measure_once
+from kwcolor_pipeline.photos.second_look import SecondLook
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import NearDuplicateSettings, Settings
 
 #: Raise it when the same inputs and settings would give another result.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 #: What a representative takes over from its copies; the fields of a group come from one copy together.
 INHERITED = (
@@ -42,6 +46,7 @@ SCHEMA = pa.schema(
         *manifest.SCHEMA,
         ("partition", pa.string()),
         ("cluster_id", pa.string()),
+        ("rank", pa.int32()),
         ("representative", pa.bool_()),
         ("duplicate_of", pa.string()),
     ]
@@ -49,11 +54,9 @@ SCHEMA = pa.schema(
 
 # Columns that change at every crawl and say nothing about the photograph.
 _VOLATILE = {"retrieved_at", "etag", "last_modified"}
-# Candidate pairs that are held in memory at a time.
-_SLAB = 4_000_000
-
-Hashes = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
+# Of copies with as many pixels the one that asks least of those who use it, then the best described.
+_LICENCES = (r"public domain|\bpd\b|\bcc0\b|no known", r"\bby\b(?!.*\bsa\b)", r"\bby\b", r".")
+_SOURCES = ("loc", "nara", "commons", "europeana", "flickr", "folder", "sample", "google")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def deduplicate(settings: Settings, progress: Progress | None = None) -> Dedupli
     recorded = _current(settings.paths, wanted)
     if recorded:
         return Deduplicated(recorded, _table(settings.paths), reused=True)
-    photo_ids = sorted(photographs)
+    # The best copies first, so that of a cluster the first one stands for it.
+    photo_ids = sorted(photographs, key=lambda photo_id: _rank(photographs[photo_id]))
     store = PhotoStore(settings.paths.photos)
     hashes, newly_hashed = measure_once(
         settings.paths.manifests / "deduplicated_photos" / "hashes.parquet",
@@ -86,7 +90,10 @@ def deduplicate(settings: Settings, progress: Progress | None = None) -> Dedupli
         hashing.SCHEMA,
         progress,
     )
-    rows = _clustered(photographs, _clusters(photo_ids, hashes, settings.near_duplicates))
+    look = SecondLook(settings.paths, settings.near_duplicates, progress)
+    found = _clusters(photo_ids, hashes, settings.near_duplicates, look)
+    look.save()
+    rows = _clustered(photographs, found.members, _former(settings.paths))
     representatives = [row for row in rows if row["representative"]]
     result = Result(
         wanted,
@@ -95,7 +102,10 @@ def deduplicate(settings: Settings, progress: Progress | None = None) -> Dedupli
             "photographs": len(rows),
             "clusters": len(representatives),
             "duplicates_dropped": len(rows) - len(representatives),
+            "joined_by_the_second_look": found.joined,
             "newly_hashed": newly_hashed,
+            "newly_embedded": look.newly_embedded,
+            "newly_compared": look.newly_compared,
         },
     )
     with atomic_path(_table(settings.paths)) as temporary:
@@ -109,115 +119,103 @@ def deduplicate_is_current(settings: Settings) -> bool:
     return _current(settings.paths, _fingerprint(settings, _photographs(settings.paths))) is not None
 
 
-def near_pairs(hashes: Hashes, radius: int) -> Indices:
-    """All pairs i < j of ``hashes`` [n] that differ in at most ``radius`` bits: [pairs, 2], sorted.
+@dataclass(frozen=True)
+class _Found:
+    """Clusters of photo_ids, the best copy first, and how many of them only the second look brought together."""
 
-    Exact. General pigeonhole rule (Norouzi, Punjani, Fleet, "Fast exact search in Hamming space with
-    multi-index hashing", 2014, refined to unequal radii): in bands of 64 bits with radii r and
-    sum(r + 1) = radius + 1, two hashes within ``radius`` agree within r in at least one band.
+    members: list[list[str]]
+    joined: int
+
+
+def _clusters(
+    photo_ids: Sequence[str], hashes: dict[str, Row], wanted: NearDuplicateSettings, look: SecondLook
+) -> _Found:
+    """All photographs in clusters of copies. ``photo_ids`` begins with the best copies."""
+    alone = [[photo_id] for photo_id in photo_ids if hashes[photo_id]["error"] or hashes[photo_id]["flat"]]
+    usable = [photo_id for photo_id in photo_ids if not (hashes[photo_id]["error"] or hashes[photo_id]["flat"])]
+    if not usable:
+        return _Found(alone, 0)
+    near = _NearHashes.of([hashes[photo_id] for photo_id in usable], wanted)
+
+    def near_enough(pairs: Indices) -> npt.NDArray[np.bool_]:
+        return look.are_copies(usable, pairs) if wanted.second_look else near.within_twice(pairs)
+
+    by_hash = np.array(clusters(len(usable), near.sure, near_enough), dtype=np.int64)[near.equal]
+    # The best copy of each cluster, which comes first, and for every photograph the place of its own best copy.
+    _, best, place = np.unique(by_hash, return_index=True, return_inverse=True)
+    joined = np.arange(len(best), dtype=np.int64)
+    if wanted.second_look and len(best) > 1:
+        named = [usable[photograph] for photograph in best.tolist()]
+        candidates = look.candidates(named, _apart(place[near.doubtful]))
+        links = candidates[look.are_copies(named, candidates)]
+        joined = np.array(clusters(len(best), links, lambda pairs: look.are_copies(named, pairs)), dtype=np.int64)
+    members: dict[int, list[str]] = defaultdict(list)
+    for photo_id, cluster in zip(usable, joined[place].tolist(), strict=True):
+        members[cluster].append(photo_id)
+    return _Found([*members.values(), *alone], len(best) - len(members))
+
+
+@dataclass(frozen=True)
+class _NearHashes:
+    """What the hashes of photographs, and of their mirror images, say of them.
+
+    ``equal``: for each photograph the first one with the same hashes. ``sure``: pairs of those that are near by one
+    hash and not far by the other. ``doubtful``: pairs that are near by one hash only. Pairs are [pairs, 2].
     """
-    if hashes.size < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    found = [
-        pairs
-        for shift, width, band_radius in _bands(hashes.size, radius)
-        for candidates in _band_candidates(hashes, shift, width, band_radius)
-        if (pairs := _verified(hashes, candidates, radius)).size
-    ]
-    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), dtype=np.int64)
+
+    equal: Indices
+    sure: Indices
+    doubtful: Indices
+    _phashes: Hashes
+    _mirrored: Hashes
+    _radius: int
+
+    @classmethod
+    def of(cls, hashes: Sequence[Row], wanted: NearDuplicateSettings) -> "_NearHashes":
+        column = {
+            name: np.array([row[name] for row in hashes], dtype=np.uint64)
+            for name in ("phash", "mirror_phash", "dhash", "mirror_dhash")
+        }
+        both = np.stack(
+            [
+                np.concatenate([column["phash"], column["mirror_phash"]]),
+                np.concatenate([column["dhash"], column["mirror_dhash"]]),
+            ],
+            axis=1,
+        )
+        # Equal pictures are one node, so that thousands of copies stay cheap.
+        pictures, first, picture = np.unique(both, axis=0, return_index=True, return_inverse=True)
+        stars = enumerate((first[picture.ravel()] % len(hashes)).tolist())
+        equal = np.array(components(len(hashes), ((node % len(hashes), hub) for node, hub in stars)), dtype=np.int64)
+        photograph = equal[first % len(hashes)]
+        phash, dhash = np.ascontiguousarray(pictures[:, 0]), np.ascontiguousarray(pictures[:, 1])
+        sure, near = [], []
+        for searched, other, radius in ((phash, dhash, wanted.phash_distance), (dhash, phash, wanted.dhash_distance)):
+            pairs = near_pairs(searched, radius)
+            # The other hash has to confirm: landscapes under a clear sky share either of them, hardly both.
+            sure.append(photograph[within(other, pairs, wanted.confirming_distance)])
+            near.append(photograph[pairs])
+        return cls(
+            equal,
+            _apart(np.concatenate(sure)),
+            _apart(np.concatenate(near)),
+            column["phash"],
+            column["mirror_phash"],
+            wanted.phash_distance,
+        )
+
+    def within_twice(self, pairs: Indices) -> npt.NDArray[np.bool_]:
+        """Of each pair whether the perceptual hashes are within twice the radius of copies."""
+        first, second = pairs[:, 0], pairs[:, 1]
+        straight = np.bitwise_count(self._phashes[first] ^ self._phashes[second])
+        mirrored = np.bitwise_count(self._phashes[first] ^ self._mirrored[second])
+        near: npt.NDArray[np.bool_] = np.minimum(straight, mirrored) <= 2 * self._radius
+        return near
 
 
-def components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components of ``count`` nodes: for each node its component's smallest node (union-find)."""
-    parent = list(range(count))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for first, second in links:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-    return [root(node) for node in range(count)]
-
-
-def _bands(count: int, radius: int) -> Iterator[tuple[int, int, int]]:
-    """(shift, width, radius) of each band; as wide as the number of hashes makes worthwhile."""
-    bands = min(radius + 1, max(2, round(64 / math.log2(max(count, 4)))))
-    edges = [64 * band // bands for band in range(bands + 1)]
-    for band in range(bands):
-        band_radius = (radius + 1) // bands + (band < (radius + 1) % bands) - 1
-        yield edges[band], edges[band + 1] - edges[band], band_radius
-
-
-def _band_candidates(hashes: Hashes, shift: int, width: int, radius: int) -> Iterator[Indices]:
-    """Pairs of indices whose keys in the band differ in at most ``radius`` bits, in slabs [pairs, 2]."""
-    mask = np.uint64((1 << width) - 1)
-    keys = (hashes >> np.uint64(shift)) & mask
-    order = np.argsort(keys, kind="stable").astype(np.int64)
-    values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    for flipped in range(radius + 1):
-        for bits in itertools.combinations(range(width), flipped):
-            flip = np.uint64(sum(1 << bit for bit in bits))
-            partner = np.minimum(np.searchsorted(values, values ^ flip), values.size - 1)
-            # Each unordered pair of keys once: the smaller key looks for the larger one.
-            joined = np.flatnonzero((values[partner] == values ^ flip) & (values <= values ^ flip))
-            yield from _products(order, starts, counts, joined, partner[joined])
-
-
-def _products(order: Indices, starts: Indices, counts: Indices, left: Indices, right: Indices) -> Iterator[Indices]:
-    """All pairs between the members of the keys ``left`` and ``right``, in slabs of bounded size."""
-    sizes = counts[left] * counts[right]
-    for chunk in np.split(np.arange(left.size), np.flatnonzero(np.diff(np.cumsum(sizes) // _SLAB)) + 1):
-        lefts, rights, size = left[chunk], right[chunk], sizes[chunk]
-        if not size.size:
-            continue
-        offset = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        across = np.repeat(counts[rights], size)
-        first = order[np.repeat(starts[lefts], size) + offset // across]
-        second = order[np.repeat(starts[rights], size) + offset % across]
-        yield np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
-
-
-def _verified(hashes: Hashes, pairs: Indices, radius: int) -> Indices:
-    first, second = pairs[:, 0], pairs[:, 1]
-    near = np.bitwise_count(hashes[first] ^ hashes[second]) <= radius
-    return pairs[near & (first != second)]
-
-
-def _clusters(photo_ids: list[str], hashes: dict[str, Row], wanted: NearDuplicateSettings) -> dict[str, str]:
-    """The cluster of every photograph: the smallest photo_id in it. ``photo_ids`` is sorted."""
-    usable = [i for i, photo_id in enumerate(photo_ids) if not (hashes[photo_id]["error"] or hashes[photo_id]["flat"])]
-    column = {
-        name: np.array([hashes[photo_ids[i]][name] for i in usable], dtype=np.uint64)
-        for name in ("phash", "mirror_phash", "dhash", "mirror_dhash")
-    }
-    links = _links(
-        np.concatenate([column["phash"], column["mirror_phash"]]),
-        np.concatenate([column["dhash"], column["mirror_dhash"]]),
-        wanted,
-    )
-    # The second half of the hashes are the mirror images of the same photographs.
-    photograph = [*usable, *usable]
-    smallest = components(len(photo_ids), ((photograph[first], photograph[second]) for first, second in links))
-    return {photo_id: photo_ids[smallest[i]] for i, photo_id in enumerate(photo_ids)}
-
-
-def _links(phashes: Hashes, dhashes: Hashes, wanted: NearDuplicateSettings) -> Iterator[tuple[int, int]]:
-    """Links that connect all near pictures; equal ones in a star, so that thousands of copies stay cheap.
-
-    The other hash has to confirm: landscapes under a clear sky share either of them, hardly both.
-    """
-    pictures, first, member = np.unique(
-        np.stack([phashes, dhashes], axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    yield from enumerate(first[member.ravel()].tolist())
-    phash, dhash = pictures[:, 0], pictures[:, 1]
-    for searched, other, radius in ((phash, dhash, wanted.phash_distance), (dhash, phash, wanted.dhash_distance)):
-        confirmed = _verified(other, near_pairs(searched, radius), wanted.confirming_distance)
-        yield from first[confirmed].tolist()
+def _apart(pairs: Indices) -> Indices:
+    """The different ones of ``pairs`` [pairs, 2], each with two different members, the smaller one first."""
+    return np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
 
 
 def _photographs(home: Home) -> dict[str, Row]:
@@ -227,32 +225,31 @@ def _photographs(home: Home) -> dict[str, Row]:
         for row in manifest.read_manifest(path):
             if row.status == Status.STORED and row.photo_id:
                 found[row.photo_id].append({**row.model_dump(), "status": str(row.status), "partition": path.stem})
-    return {photo_id: _inherit(rows[0], rows[1:]) for photo_id, rows in sorted(found.items())}
+    return {photo_id: inherited(rows[0], rows[1:]) for photo_id, rows in sorted(found.items())}
 
 
-def _clustered(photographs: dict[str, Row], cluster_of: dict[str, str]) -> list[Row]:
-    """The asset's rows, ordered by photo_id."""
-    members: dict[str, list[Row]] = defaultdict(list)
-    for photo_id, row in photographs.items():
-        members[cluster_of[photo_id]].append(row)
+def _clustered(photographs: dict[str, Row], groups: Sequence[Sequence[str]], former: dict[str, str]) -> list[Row]:
+    """The asset's rows, ordered by photo_id; each of ``groups`` begins with the best copy."""
+    name_of = stable_names(groups, former)
     rows = []
-    for cluster_id, copies in members.items():
-        best, *others = sorted(copies, key=_rank)
-        rows.append({**_inherit(best, others), "cluster_id": cluster_id, "representative": True, "duplicate_of": None})
-        rows += [
-            {**row, "cluster_id": cluster_id, "representative": False, "duplicate_of": best["photo_id"]}
-            for row in others
-        ]
+    for group in groups:
+        best, *others = (photographs[photo_id] for photo_id in group)
+        for rank, row in enumerate([inherited(best, others), *others]):
+            about = {"cluster_id": name_of[group[0]], "rank": rank, "representative": rank == 0}
+            rows.append({**row, **about, "duplicate_of": group[0] if rank else None})
     return sorted(rows, key=lambda row: row["photo_id"])
 
 
-def _rank(row: Row) -> tuple[int, bool, str]:
-    """Sorts the best copy first: most pixels, then with a licence, then the smallest id."""
-    return -(row["width"] or 0) * (row["height"] or 0), not row["licence"], row["photo_id"]
+def _rank(row: Row) -> tuple[int, int, int, str]:
+    """Sorts the best copy first: most pixels, then by licence, then by source, then the smallest id."""
+    licence = (row["licence"] or "").casefold()
+    free = next((place for place, words in enumerate(_LICENCES) if re.search(words, licence)), len(_LICENCES))
+    source = _SOURCES.index(row["source"]) if row["source"] in _SOURCES else len(_SOURCES)
+    return -(row["width"] or 0) * (row["height"] or 0), free, source, row["photo_id"]
 
 
-def _inherit(row: Row, others: list[Row]) -> Row:
-    """``row`` with groups of fields that it lacks taken from the first of ``others`` that has them."""
+def inherited(row: Row, others: Sequence[Row]) -> Row:
+    """``row`` with groups of fields that it lacks (``INHERITED``) taken from the first of ``others`` that has them."""
     filled = dict(row)
     for group in INHERITED:
         donor = next((other for other in [row, *others] if any(other[field] for field in group)), row)
@@ -274,6 +271,14 @@ def _fingerprint(settings: Settings, photographs: dict[str, Row]) -> str:
             "code": CODE_VERSION,
         }
     )
+
+
+def _former(home: Home) -> dict[str, str]:
+    """The cluster that every photograph was in last time."""
+    if not _table(home).exists():
+        return {}
+    table = pq.read_table(_table(home), columns=["photo_id", "cluster_id"])
+    return dict(zip(table["photo_id"].to_pylist(), table["cluster_id"].to_pylist(), strict=True))
 
 
 def _current(home: Home, wanted: str) -> Result | None:

@@ -35,11 +35,14 @@ def wheel_file(package: str, path: str) -> Path:
 
 
 def scene(seed: int, size: tuple[int, int] = (192, 144)) -> Image.Image:
-    """A colourful picture of soft shapes with some grain, different for every seed."""
+    """A colourful picture of soft shapes, smaller ones on them, and some grain, different for every seed."""
     random = np.random.default_rng(seed)
     coarse = random.integers(30, 226, (6, 8, 3), dtype=np.uint8)
     soft = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
-    return Image.fromarray((soft + random.normal(0, 4, soft.shape)).clip(0, 255).astype(np.uint8))
+    marks = random.integers(0, 256, (18, 24, 3), dtype=np.uint8)
+    detail = np.asarray(Image.fromarray(marks).resize(size, Image.Resampling.BICUBIC), dtype=np.float64) - 127.5
+    grain = random.normal(0, 4, soft.shape)
+    return Image.fromarray((soft + 0.3 * detail + grain).clip(0, 255).astype(np.uint8))
 
 
 def framed(image: Image.Image, border: tuple[int, int, int, int], level: int, noise: float = 0) -> Image.Image:

@@ -32,6 +32,8 @@ class Candidate:
     last_year: int | None = None
     date_precision: str | None = None
     """How exact the date is: a `dates.Precision`, with `uncertain` added where the archive doubts it."""
+    catalogued_tone: str | None = None
+    """`colour` or `bw`: what the archive says the original is; None where it does not say."""
     year_published: int | None = None
     refusal: str | None = None
     """Reason to refuse it without reading it: a short word, then details."""

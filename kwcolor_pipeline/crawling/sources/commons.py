@@ -21,6 +21,7 @@ from kwcolor_pipeline.crawling.sources.base import (
     PagedSource,
 )
 from kwcolor_pipeline.crawling.sources.reading import (
+    catalogued_tone,
     json_object,
     nested,
     text,
@@ -271,6 +272,7 @@ class CommonsSource(PagedSource):
             first_year=date.first if date else None,
             last_year=date.last if date else None,
             date_precision=date.described if date else None,
+            catalogued_tone=catalogued_tone(place.category, _visible(nested(about, "Categories", "value"))),
             refusal=refusal,
         )
 

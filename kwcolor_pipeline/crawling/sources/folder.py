@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kwcolor_pipeline.crawling.dates import read_date, year_range
 from kwcolor_pipeline.crawling.sources.base import Candidate, LocalSource, file_status, file_version
+from kwcolor_pipeline.crawling.sources.reading import catalogued_tone
 from kwcolor_pipeline.home import fingerprint
 from kwcolor_pipeline.settings import SettingsProblem
 
@@ -74,6 +75,7 @@ class FolderSource(LocalSource):
                 first_year=date.first if date else None,
                 last_year=date.last if date else None,
                 date_precision=date.described if date else None,
+                catalogued_tone=catalogued_tone(row.get("tone")),
                 refusal=self._inside.refusal(row["file"]),
             )
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 from kwcolor_pipeline.crawling.dates import read_date
 from kwcolor_pipeline.crawling.licences import read_licence
 from kwcolor_pipeline.crawling.sources.base import Candidate, Limits, ListingPage, ListingProblem, PagedSource
-from kwcolor_pipeline.crawling.sources.reading import json_object, text, web_address, whole_number
+from kwcolor_pipeline.crawling.sources.reading import catalogued_tone, json_object, text, web_address, whole_number
 from kwcolor_pipeline.home import fingerprint
 from kwcolor_pipeline.photos.manifest import KOREAN_WAR_YEARS, UNDATED
 from kwcolor_pipeline.settings import LocSettings
@@ -89,6 +89,7 @@ class LocSource(PagedSource):
             first_year=date.first if date else None,
             last_year=date.last if date else None,
             date_precision=date.described if date else None,
+            catalogued_tone=catalogued_tone(text(item.get("medium"))),
             refusal=refusal,
         )
 

@@ -14,6 +14,8 @@ from kwcolor_pipeline.crawling.sources.base import ListingProblem
 _LONGEST_TEXT = 2000
 _LONGEST_ADDRESS = 4000
 _TAG = re.compile(r"<[^<>]*>")
+_COLOUR = re.compile(r"\bcolou?rs?\b|\bkodachromes?\b|\bagfacolor\b|\bautochromes?\b")
+_BLACK_AND_WHITE = re.compile(r"\bb ?& ?w\b|\bb/w\b|\bbw\b|\bblack[ -]and[ -]white\b")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
@@ -88,3 +90,15 @@ def _one(part: Any) -> str:
     if isinstance(part, str):
         return part
     return str(part) if isinstance(part, int) and not isinstance(part, bool) and abs(part) < 10**15 else ""
+
+
+def catalogued_tone(*described: str | None) -> str | None:
+    """`colour` or `bw` where an archive's words about the original (its medium, its categories) say one and not both.
+
+    "1 transparency : color" is colour; "hand-colored" and "colorized" are neither.
+    """
+    words = " ".join(one for one in described if one).casefold()
+    colour, black_and_white = _COLOUR.search(words), _BLACK_AND_WHITE.search(words)
+    if bool(colour) == bool(black_and_white):
+        return None
+    return "colour" if colour else "bw"
