@@ -109,6 +109,22 @@ def ui(
 
 
 @app.command()
+def review(
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 8765,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Open a page on which you decide about the photographs that the rules refuse or doubt; Ctrl-C stops it.
+
+    It shows `curated_photos` and works by keyboard alone: `?` on the page lists the keys. A decision is a line in
+    `review/decisions.csv` in the home, or in the file that `KWCOLOR_REVIEW__DECISIONS` names, for instance one under
+    version control. Decisions win over every rule; the next `kwcolor run` applies them.
+    """
+    from kwcolor_pipeline.review.server import serve
+
+    raise typer.Exit(serve(load_settings(), port=port, open_page=open_page))
+
+
+@app.command()
 def colorize(
     photographs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Picture files or folders of them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],

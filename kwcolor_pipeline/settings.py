@@ -30,6 +30,10 @@ class SettingsProblem(Exception):
     """A setting that cannot be used; the message is one plain sentence for the operator."""
 
 
+#: How lists of words are written; part of their descriptions.
+_WORDS = "Whole words and phrases, whatever their case, accents and hyphens; `*` at the end stands for any letters"
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -191,12 +195,30 @@ class DownloadSettings(_Group):
 
 
 class NearDuplicateSettings(_Group):
-    """When two photographs count as copies of one (bits of 64 that differ)."""
+    """When two photographs count as copies of one."""
 
-    phash_distance: int = Field(8, ge=0, le=20, description="Largest distance of perceptual hashes")
-    dhash_distance: int = Field(6, ge=0, le=20, description="Largest distance of difference hashes")
+    phash_distance: int = Field(8, ge=0, le=20, description="Largest distance of perceptual hashes, bits of 64")
+    dhash_distance: int = Field(6, ge=0, le=20, description="Largest distance of difference hashes, bits of 64")
     confirming_distance: int = Field(
         18, ge=0, le=64, description="Largest distance of the other hash, which has to confirm either of them"
+    )
+    second_look: bool = Field(
+        True,
+        description="Also compare photographs that look alike, laid over each other: finds crops, captions and turned "
+        "copies, which hashes cannot, for about 10 ms a photograph once",
+    )
+    similarity: float = Field(
+        0.45, gt=0, le=1, description="Cosine of two photographs' embeddings from which on they are compared"
+    )
+    doubtful_similarity: float = Field(
+        0.4, gt=0, le=1, description="The same for photographs that one of the hashes calls near"
+    )
+    neighbours: int = Field(8, ge=1, description="Most similar photographs that one is compared with")
+    coarse_score: float = Field(
+        0.45, ge=-1, le=1, description="Correlation of small cut-outs below which a pair is not compared further"
+    )
+    same_score: float = Field(
+        0.62, ge=-1, le=1, description="Correlation of two photographs laid over each other that makes them copies"
     )
 
 
@@ -207,28 +229,92 @@ class CurationSettings(_Group):
     min_strong_chroma: float = Field(
         6.0, ge=0, description="CIELAB chroma that a twentieth of the pixels has to exceed; below it a picture is grey"
     )
-    toned_spread: float = Field(
-        1.2,
+    min_spread: float = Field(
+        0.8,
         ge=0,
-        description="Spread of the CIELAB colours at equal lightness (chroma units) below which a picture is toned",
+        description="Spread of the CIELAB colours that lightness does not explain (chroma units); below it a picture "
+        "is toned",
     )
-    doubtful_spread: float = Field(
-        3.0, ge=0, description="Spread below which a picture is toned if `toned_share` says so as well"
-    )
-    toned_share: float = Field(
-        0.2, ge=0, le=1, description="Spread as a share of the picture's chroma below which a doubtful picture is toned"
-    )
-    max_spread: float = Field(40.0, gt=0, description="Spread that no photograph has: colour charts, rainbows")
+    max_spread: float = Field(32.0, gt=0, description="Spread that no photograph has: colour charts, rainbows")
     max_even_share: float = Field(
-        0.2, ge=0, le=1, description="Share of exactly even, not dark pixels above which it is a drawing, logo or page"
+        0.45, ge=0, le=1, description="Share of exactly even, not dark pixels above which it is a screenshot or a logo"
+    )
+    max_plain_share: float = Field(
+        0.28,
+        ge=0,
+        le=1,
+        description="Share of what is not ground in a few even colours above which it is a drawing, map or poster",
+    )
+    max_few_colours: float = Field(
+        0.9, ge=0, le=1, description="Share of pixels of eight colours above which it is a page of text or a title card"
+    )
+    max_bar: float = Field(
+        0.6, ge=0, le=1, description="Share of an edge-to-edge bar with other pixels on both sides: a collage above it"
     )
     max_transparent_share: float = Field(
         0.25, ge=0, le=1, description="Share of transparent pixels above which it is a drawing or a logo"
     )
-    refuse_words: list[str] = Field(
-        ["colorized", "colourized", "colourised", "colorised", "hand-colored", "hand-coloured", "hand-tinted"],
-        description="Words in a title that mark colours which nobody photographed",
+    borderline_share: float = Field(
+        0.15, ge=0, lt=1, description="Share of a bound within which a person is asked to look; the rule decides"
     )
+    first_year_taken: int = Field(1930, description="Photographs that were taken before it are off topic")
+    last_year_taken: int = Field(1960, description="Photographs that were taken after it are off topic")
+    last_year_published: int | None = Field(
+        None, description="The same for what was published after it; by default all, since pages show old photographs"
+    )
+    min_likeness: float = Field(
+        0.35,
+        ge=-1,
+        le=1,
+        description="Mean cosine of a photograph's embedding with its five nearest among those kept; below it a person "
+        "is asked to look",
+    )
+    refuse_words: list[str] = Field(
+        [
+            *("coloriz*", "colouriz*", "coloris*", "colouris*", "recolor*", "recolour*", "deoldify", "photochrom*"),
+            *("hand color*", "hand colour*", "hand tint*", "handcolor*", "handcolour*", "handtint*", "retouch*"),
+            *("digitally restored", "digital restoration", "restored photo*", "restored picture*", "restored image*"),
+            *("restored version", "photo restoration", "koloriert*", "nachkoloriert*", "coloread*", "ingekleurd*"),
+        ],
+        description=f"Words in a title that mark colours which nobody photographed. {_WORDS}",
+    )
+    doubtful_words: list[str] = Field(
+        ["restored", "restoration", "enhanced", "upscaled"],
+        description=f"Words in a title that may mean the picture or what it shows; a person is asked. {_WORDS}",
+    )
+    off_topic_words: list[str] = Field(
+        [
+            *("reenact*", "re enact*", "living history", "cosplay*", "airsoft", "paintball", "toy", "toys", "lego"),
+            *("model kit*", "scale model*", "plastic model*", "model airplane*", "model tank*", "miniature*"),
+            *("diorama*", "action figure*", "wargam*", "replica*", "screenshot*", "screen shot*", "screen capture*"),
+            *("video game*", "videogame*", "computer game*", "museum display*", "museum exhibit*", "in the museum"),
+            *("poster*", "map", "maps", "cartoon*", "comic*", "illustration*", "drawing of", "painting of", "logo"),
+            *("postage stamp*", "title card*"),
+        ],
+        description=f"Words in a title of what is no photograph of the time; a person is asked. {_WORDS}",
+    )
+
+
+class ReviewSettings(_Group):
+    """What a person decides about photographs."""
+
+    decisions: Path | None = Field(
+        None,
+        description="CSV file of the decisions that win over every rule, for instance one under version control; "
+        "review/decisions.csv in the home folder where it is not set",
+    )
+
+    @field_validator("decisions", mode="before")
+    @classmethod
+    def _local_file(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        if not str(value).strip() or "://" in str(value):
+            raise ValueError("has to be a local file")
+        try:
+            return Path(value).expanduser().absolute()
+        except RuntimeError as error:  # `~name` of nobody on this machine
+            raise ValueError(str(error)) from error
 
 
 class PairSettings(_Group):
@@ -237,8 +323,9 @@ class PairSettings(_Group):
     size: int = Field(256, ge=32, le=1024, description="Shortest side of a pair in pixels; smaller pictures are kept")
     decolorizer: str = Field(
         "lightness",
-        pattern="^(lightness|luma)$",
-        description="`lightness`: the grey of the same CIE L*; `luma`: PIL's mode L, as the paper did",
+        pattern="^(lightness|luma|panchromatic|orthochromatic)$",
+        description="`lightness`: the grey of the same CIE L*; `luma`: PIL's mode L, as the paper did; `panchromatic` "
+        "and `orthochromatic`: as film saw it",
     )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="Share of the clusters that choose the checkpoint")
     test_share: float = Field(0.22, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
@@ -285,6 +372,7 @@ class Settings(BaseSettings):
     download: DownloadSettings = DownloadSettings()
     near_duplicates: NearDuplicateSettings = NearDuplicateSettings()
     curation: CurationSettings = CurationSettings()
+    review: ReviewSettings = ReviewSettings()
     pairs: PairSettings = PairSettings()
 
     @field_validator("sources", "korean_war_sources", mode="before")

@@ -21,8 +21,8 @@ REPOSITORY = PACKAGE.parent
 HEAVY = ("torch", "torchvision", "timm", "kornia", "mlflow", "skimage", "sklearn", "scipy")
 #: A room imports only from itself and from rooms to its right.
 ROOMS = (
-    *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "crawling", "evaluation", "training"),
-    *("colorize", "photos", "networks", "colour", "tracking", "sample", "settings", "home"),
+    *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "review", "crawling", "evaluation"),
+    *("training", "colorize", "photos", "networks", "colour", "tracking", "sample", "settings", "home"),
 )
 
 

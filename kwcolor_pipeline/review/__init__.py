@@ -1,0 +1,1 @@
+"""`kwcolor review`: a page on which a person decides about photographs that the rules are unsure of."""
