@@ -21,17 +21,20 @@ def deduplicated_photos(
     """Clusters of near-duplicates over all years that exist.
 
     Perceptual hashes of the trimmed picture and its mirror find copies in other sizes, qualities and
-    tones. The best copy represents its cluster and inherits titles, dates and credits from the others.
-    Only photographs that were never hashed are hashed.
+    tones; a second look, which lays photographs over each other, those that are cropped, framed, captioned
+    or turned. The best copy represents its cluster and inherits titles, dates and credits from the others.
+    Only photographs that were never seen are hashed and looked at. The page shows the clusters.
     """
     found = deduplicate(settings)
     if found.reused:
         context.log.info("The photographs are the same as last time; the clusters stand.")
+    from kwcolor_pipeline.evaluation.cluster_sheet import write_cluster_sheet
     return dg.MaterializeResult(
         metadata={
             **{name: value for name, value in found.result.summary.items() if isinstance(value, int)},
             "reused": found.reused,
             "table": dg.MetadataValue.path(str(found.table)),
+            "page": dg.MetadataValue.path(str(write_cluster_sheet(settings.paths))),
         },
         data_version=dg.DataVersion(found.result.data_version),
     )

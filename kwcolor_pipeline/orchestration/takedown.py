@@ -19,6 +19,7 @@ import dagster as dg
 import psutil
 import pyarrow as pa
 
+from kwcolor_pipeline.evaluation.cluster_sheet import cluster_sheet_path
 from kwcolor_pipeline.home import Home
 from kwcolor_pipeline.orchestration.instance import open_instance
 from kwcolor_pipeline.photos import erasing
@@ -245,6 +246,7 @@ def _erase_reports(home: Home, victims: Set[str]) -> None:
     report = home.reports / "evaluation_report"
     if report.is_dir() and erasing.mentions(report / "metrics.json", victims):
         shutil.rmtree(report)
+    cluster_sheet_path(home).unlink(missing_ok=True)  # the next run writes it again
     gallery = home.reports / "colorized_gallery"
     names = {photo_id[:_GALLERY_NAME] for photo_id in victims}
     for page in (gallery / "result.json", gallery / "index.html"):

@@ -22,7 +22,9 @@ from kwcolor_pipeline.photos.takedown import TAKEN_DOWN, Takedowns
 from kwcolor_pipeline.settings import SettingsProblem
 
 #: Columns of the tables that name photographs.
-_NAMING = ("photo_id", "cluster_id", "duplicate_of")
+_NAMING = ("photo_id", "cluster_id", "duplicate_of", "first", "second")
+#: Tables of what was measured of photographs and of pairs of them, by asset.
+_TABLES = {"deduplicated_photos": ("hashes", "embeddings", "comparisons"), "curated_photos": ("measures",)}
 
 
 def erase_from_store(home: Home, photo_ids: Set[str]) -> None:
@@ -38,12 +40,13 @@ def erase_from_store(home: Home, photo_ids: Set[str]) -> None:
 
 def erase_from_tables(home: Home, photo_ids: Set[str]) -> None:
     """Forget what was measured of the photographs, and the tables of assets that name them."""
-    for asset, measured in (("deduplicated_photos", "hashes"), ("curated_photos", "measures")):
+    for asset, tables in _TABLES.items():
         folder = home.manifests / asset
-        try:
-            _drop_rows(folder / f"{measured}.parquet", photo_ids)
-        except pa.ArrowInvalid:  # damaged: it would be measured anew, and may hold anything
-            (folder / f"{measured}.parquet").unlink()
+        for table in tables:
+            try:
+                _drop_rows(folder / f"{table}.parquet", photo_ids)
+            except pa.ArrowInvalid:  # damaged: it would be measured anew, and may hold anything
+                (folder / f"{table}.parquet").unlink()
         if _names(folder / "all.parquet", photo_ids):
             (folder / "all.json").unlink(missing_ok=True)
             (folder / "all.parquet").unlink()
@@ -185,11 +188,12 @@ def _names(path: Path, photo_ids: Set[str]) -> bool:
 
 
 def _drop_rows(path: Path, photo_ids: Set[str]) -> None:
-    """Rewrite a table keyed by photo_id without the photographs."""
+    """Rewrite a table without the rows that name the photographs."""
     if not path.exists():
         return
     table = pq.read_table(path)
-    kept = [photo_id not in photo_ids for photo_id in table["photo_id"].to_pylist()]
+    names = [table[column].to_pylist() for column in _NAMING if column in table.column_names]
+    kept = [photo_ids.isdisjoint(row) for row in zip(*names, strict=True)]
     if not all(kept):
         with atomic_path(path) as temporary:
             pq.write_table(table.filter(pa.array(kept)), temporary)
