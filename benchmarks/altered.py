@@ -58,6 +58,7 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
 
 
 def grey(image: Image.Image) -> Image.Image:
+    """No colour at all."""
     return image.convert("L").convert("RGB")
 
 

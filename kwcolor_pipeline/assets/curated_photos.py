@@ -1,10 +1,13 @@
 """Asset: the photographs that may be learned from."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
-from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated
+from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated, unusual_partitions
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings
 
@@ -18,9 +21,10 @@ from kwcolor_pipeline.settings import Settings
     automation_condition=ON_NEW_CONTENT,
 )
 def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Truly in colour, large enough, photographs and not drawings or pages, not colorized by somebody.
+    """Truly in colour, large enough, photographs and not drawings or pages, not colorized by somebody, of the time.
 
-    Every rejection keeps its reason; a person's decision in `review/decisions.csv` wins over the rules.
+    Every rejection keeps its reason, its number and its bound. A person's decision in `review/decisions.csv` wins over
+    the rules; `kwcolor review` shows what a person should look at.
     """
     curated = curate(settings)
     if curated.reused:
@@ -28,17 +32,30 @@ def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam
     rows = read_curated(settings.paths)
     kept = [row["photo_id"] for row in rows if row["kept"]]
     rejected = [row["photo_id"] for row in rows if not row["kept"]]
+    to_review = [row["photo_id"] for row in rows if row["review"]]
+    unusual = unusual_partitions(rows)
+    for sentence in unusual:
+        context.log.warning(sentence)
     store = PhotoStore(settings.paths.photos)
-    sheet = thumbnail_sheet(store, rejected)
     return dg.MaterializeResult(
         metadata={
             "kept": len(kept),
             "rejected": len(rejected),
+            "to_review": len(to_review),
             "reasons": count_table(curated.result.summary["rejected"], "reason"),
+            "review": count_table(Counter(row["review"] for row in rows if row["review"]), "why a person should look"),
+            **({"unusual": dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in unusual))} if unusual else {}),
             "reused": curated.reused,
             "table": dg.MetadataValue.path(str(curated.table)),
             **thumbnail_sheet(store, kept),
-            **({"rejected_thumbnails": sheet["thumbnails"]} if sheet else {}),
+            **_sheet("rejected_thumbnails", store, rejected),
+            **_sheet("review_thumbnails", store, to_review),
         },
         data_version=dg.DataVersion(curated.result.data_version),
     )
+
+
+def _sheet(name: str, store: PhotoStore, photo_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:
+    """A sheet of the photographs under ``name``; nothing where there are none."""
+    sheet = thumbnail_sheet(store, photo_ids)
+    return {name: sheet["thumbnails"]} if sheet else {}

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from kwcolor_pipeline.home import write_bytes
-from kwcolor_pipeline.photos.pairs import decolorize
+from kwcolor_pipeline.photos.decolorizing import decolorize
 from kwcolor_pipeline.photos.store import EXTENSIONS
 
 log = logging.getLogger(__name__)

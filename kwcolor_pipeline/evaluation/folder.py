@@ -15,7 +15,7 @@ from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, evaluate
 from kwcolor_pipeline.evaluation.metrics import Picture
 from kwcolor_pipeline.photos.borders import open_trimmed
 from kwcolor_pipeline.photos.curation import looks_coloured
-from kwcolor_pipeline.photos.pairs import decolorize
+from kwcolor_pipeline.photos.decolorizing import decolorize
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 
 

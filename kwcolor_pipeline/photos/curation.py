@@ -1,35 +1,40 @@
-"""Curation: which representatives may be learned from, and why the others may not.
+"""Curation: which photographs may be learned from, and why the others may not.
 
-Belongs here: the true-colour test, the test for drawings, a person's decisions, and the asset's table
-``manifests/curated_photos/all.parquet``. What becomes of the kept photographs is the affair of ``pairs``.
+Belongs here: measuring every copy, how a cluster of copies comes to one answer, a person's decisions, and the asset's
+table ``manifests/curated_photos/all.parquet``. What speaks against a copy (``rules``, ``tone``, ``drawings``) and
+against what is shown (``topic``) does not, nor what becomes of the kept photographs (``pairs``).
 """
 
-import csv
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint
-from kwcolor_pipeline.photos.borders import BORDERS_VERSION, open_upright, trim_box
+from kwcolor_pipeline.photos.borders import BORDERS_VERSION, Box, open_upright, trim_box
+from kwcolor_pipeline.photos.decisions import KEEP, REJECT, decisions_path, read_decisions
+from kwcolor_pipeline.photos.doubts import Doubts
+from kwcolor_pipeline.photos.drawings import measure_drawing
 from kwcolor_pipeline.photos.measured import Progress, Row, measure_once
-from kwcolor_pipeline.photos.near_duplicates import read_deduplicated
+from kwcolor_pipeline.photos.near_duplicates import inherited, read_deduplicated
+from kwcolor_pipeline.photos.rules import UNREADABLE, Verdict, is_coloured, judge
 from kwcolor_pipeline.photos.store import PhotoStore
-from kwcolor_pipeline.settings import CurationSettings, Settings, SettingsProblem
+from kwcolor_pipeline.photos.tone import measure_tone
+from kwcolor_pipeline.photos.topic import ENOUGH_TO_COMPARE, likeness
+from kwcolor_pipeline.settings import CurationSettings, Settings
 
 #: Raise it when the same inputs and settings would give another result.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 #: Raise it when the same picture would measure differently.
-MEASURE_VERSION = f"1 borders={BORDERS_VERSION} pillow={PIL.__version__}"
+MEASURE_VERSION = f"2 borders={BORDERS_VERSION} pillow={PIL.__version__}"
 
-#: What is measured of a picture; pixels are of the upright picture, the rest is told by :func:`measure`.
+#: What is measured of a copy; pixels are of the upright picture, the rest is told by :func:`measure`.
 MEASURES = pa.schema(
     [
         ("picture_width", pa.int32()),
@@ -42,11 +47,14 @@ MEASURES = pa.schema(
         ("chroma", pa.float32()),
         ("spread", pa.float32()),
         ("even_share", pa.float32()),
+        ("plain_share", pa.float32()),
+        ("few_colours", pa.float32()),
+        ("bar", pa.float32()),
         ("transparent_share", pa.float32()),
     ]
 )
 
-#: Columns of the representative that go with it.
+#: Columns of the copy that stands for its cluster.
 METADATA = (
     "photo_id",
     "cluster_id",
@@ -65,22 +73,26 @@ METADATA = (
 SCHEMA = pa.schema(
     [
         *((name, pa.int32() if name.startswith("year") else pa.string()) for name in METADATA),
+        ("copies", pa.int32()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
         ("decided_by", pa.string()),
+        ("review", pa.string()),
+        ("number", pa.float32()),
+        ("threshold", pa.float32()),
         *MEASURES,
         ("error", pa.string()),
     ]
 )
 
-# Colours are judged on copies this small: the chroma of small JPEG files is blocks of 16 pixels.
-_SPREAD_SIDE = 32
-_CHROMA_SIDE = 96
-# Groups of equally many pixels of about equal lightness.
-_LIGHTNESS_GROUPS = 20
-# Evenness is judged on this copy; darker pixels are even in night photographs as well.
-_EVEN_SIDE = 256
-_DARK = 32
+# What of a copy has a say in the result beside what is measured.
+_JUDGED = (*METADATA, "rank", "year_taken_last", "catalogued_tone")
+# Measures are of a copy with at most this side; more would hardly change them.
+_MEASURED_SIDE = 256
+# A year's share of refused photographs is told as unusual where chance makes it so in one of thousands …
+_UNUSUAL_DEVIATIONS = 4.0
+# … and where it matters.
+_UNUSUAL_DIFFERENCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -93,17 +105,20 @@ class Curated:
 
 
 def curate(settings: Settings, progress: Progress | None = None) -> Curated:
-    """Keep or reject every representative of `deduplicated_photos`; every rejection has a reason.
+    """Keep or reject every photograph of `deduplicated_photos`; every rejection has a reason.
 
-    Reasons: `unreadable`, `title_says_colorized`, `too_small`, `not_a_photograph`, `not_colour`,
-    `toned`, and `turned_down` by a person. Decisions in ``review/decisions.csv`` (columns photo_id
-    and decision, keep or reject) win over the rules, except that unreadable stays unreadable.
-    Raises SettingsProblem where that file cannot be used.
+    One row for each cluster: its best copy that passes the rules, which takes over what it lacks from the others;
+    where none passes, the best copy with its reason. Reasons of a copy: `unreadable`, `title_says_colorized`,
+    `too_small`, `not_colour`, `toned`, `not_a_photograph`, `screenshot_or_logo`, `drawing_or_map`,
+    `document_or_title_card` and `collage`. Of a photograph whose copies contradict each other or which may be of
+    something else, `perhaps_colorized` and `off_topic`: it is not kept until a person decides, and ``review`` says
+    why, as it does of photographs that a bound hardly tells apart. What people decided (`turned_down`) wins over the
+    rules, except that unreadable stays unreadable. Raises SettingsProblem where their file cannot be used.
     """
     home = settings.paths
-    representatives = _representatives(home)
-    decisions = _decisions(home)
-    wanted = _fingerprint(settings, representatives, decisions)
+    copies = read_deduplicated(home)
+    decisions = read_decisions(decisions_path(settings))
+    wanted = _fingerprint(settings, copies, decisions)
     recorded = _current(home, wanted)
     if recorded:
         return Curated(recorded, _table(home), reused=True)
@@ -111,22 +126,24 @@ def curate(settings: Settings, progress: Progress | None = None) -> Curated:
     measures, newly_measured = measure_once(
         home.manifests / "curated_photos" / "measures.parquet",
         MEASURE_VERSION,
-        [row["photo_id"] for row in representatives],
+        [copy["photo_id"] for copy in copies],
         lambda photo_id: _measures_of(store.find(photo_id)),
         MEASURES,
         progress,
     )
-    rows = [_judged(row, measures[row["photo_id"]], decisions, settings.curation) for row in representatives]
+    rows = _answers(copies, measures, decisions, settings.curation)
+    _mark_the_unlike(home, rows, settings.curation)
     kept = [row for row in rows if row["kept"]]
     rejected = Counter(row["reason"] for row in rows if not row["kept"])
     summary = {
         "photographs": len(rows),
         "kept": len(kept),
         "rejected": dict(sorted(rejected.items())),
+        "to_review": sum(row["review"] is not None for row in rows),
         "decided_by_people": sum(row["decided_by"] == "person" for row in rows),
         "newly_measured": newly_measured,
     }
-    learned_from = [{key: row[key] for key in (*METADATA, "left", "top", "right", "bottom")} for row in kept]
+    learned_from = [[row[key] for key in (*METADATA, "left", "top", "right", "bottom")] for row in kept]
     with atomic_path(_table(home)) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
     result = Result(wanted, fingerprint(learned_from), summary)
@@ -137,7 +154,8 @@ def curate(settings: Settings, progress: Progress | None = None) -> Curated:
 def curate_is_current(settings: Settings) -> bool:
     """Whether :func:`curate` would return the recorded result."""
     home = settings.paths
-    return _current(home, _fingerprint(settings, _representatives(home), _decisions(home))) is not None
+    decisions = read_decisions(decisions_path(settings))
+    return _current(home, _fingerprint(settings, read_deduplicated(home), decisions)) is not None
 
 
 def read_curated(home: Home) -> list[dict[str, Any]]:
@@ -153,71 +171,42 @@ def read_curated(home: Home) -> list[dict[str, Any]]:
 
 def looks_coloured(image: Image.Image, wanted: CurationSettings | None = None) -> bool:
     """Whether the colours of ``image`` (without borders) were photographed: neither grey nor toned nor tinted."""
-    wanted = wanted or CurationSettings()
-    measures = measure(image)
-    return measures["strong_chroma"] >= wanted.min_strong_chroma and not _is_toned(measures, wanted)
+    return is_coloured(measure_tone(_small(image, (0, 0, *image.size))), wanted or CurationSettings())
 
 
-def measure(image: Image.Image) -> dict[str, float]:
-    """What tells a colour photograph from other pictures, of ``image`` without its borders.
+def measure(image: Image.Image, box: Box | None = None) -> dict[str, float]:
+    """What tells a colour photograph from other pictures, of the part of ``image`` inside ``box``.
 
-    ``strong_chroma``: 95th percentile of CIELAB chroma. ``chroma``: its root mean square.
-    ``spread``: root mean square distance of a*, b* from what the lightness explains, in chroma
-    units. Toning (sepia, selenium, faded dyes) makes colour a function of lightness, so the spread
-    is near zero however strong the tone; a photograph of a blue sky has white clouds of a blue's
-    lightness. ``even_share``: share of pixels that equal their neighbours exactly and are not dark.
+    See :func:`kwcolor_pipeline.photos.tone.measure_tone` and
+    :func:`kwcolor_pipeline.photos.drawings.measure_drawing`.
     """
-    rgb = image.convert("RGB")
-    strong = np.quantile(_chroma(_lab(rgb, _CHROMA_SIDE)), 0.95)
-    lab = _lab(rgb, _SPREAD_SIDE)
-    return {
-        "strong_chroma": float(strong),
-        "chroma": float(np.sqrt(np.mean(_chroma(lab) ** 2))),
-        "spread": _spread(lab),
-        "even_share": _even_share(rgb),
-    }
+    small = _small(image, box or (0, 0, *image.size))
+    return {**measure_tone(small), **measure_drawing(small)}
 
 
-def _lab(rgb: Image.Image, side: int) -> npt.NDArray[np.float64]:
-    """CIELAB (D65) [pixels, 3] of a copy of at most ``side`` pixels a side."""
-    from skimage.color import rgb2lab
-
-    small = rgb.copy()
-    small.thumbnail((side, side), Image.Resampling.BOX)
-    lab: npt.NDArray[np.float64] = rgb2lab(np.asarray(small)).reshape(-1, 3)
-    return lab
-
-
-def _chroma(lab: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.hypot(lab[:, 1], lab[:, 2])
-
-
-def _spread(lab: npt.NDArray[np.float64]) -> float:
-    """Root mean square distance of a*, b* from a line fitted over L* in groups of about equal L*."""
-    ordered = lab[np.argsort(lab[:, 0], kind="stable")]
-    squares = [_squared_residuals(group) for group in np.array_split(ordered, _LIGHTNESS_GROUPS) if len(group)]
-    return float(np.sqrt(np.concatenate(squares).mean()))
+def unusual_partitions(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each partition in which far more or fewer photographs were refused than in all together."""
+    refused = sum(not row["kept"] for row in rows)
+    share = refused / max(len(rows), 1)
+    sentences = []
+    for partition, members in sorted(_grouped(rows, "partition").items()):
+        here = sum(not row["kept"] for row in members) / len(members)
+        chance = (share * (1 - share) / len(members)) ** 0.5
+        if abs(here - share) > max(_UNUSUAL_DEVIATIONS * chance, _UNUSUAL_DIFFERENCE):
+            sentences.append(
+                f"{partition}: {here:.0%} of {len(members)} photographs were refused, {share:.0%} of all; "
+                "look at its source and its pictures."
+            )
+    return sentences
 
 
-def _squared_residuals(lab: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    centred = lab - lab.mean(axis=0)
-    lightness, colour = centred[:, :1], centred[:, 1:]
-    variation = float((lightness**2).sum())
-    slope = (lightness * colour).sum(axis=0) / variation if variation > 1e-6 else np.zeros(2)
-    squares: npt.NDArray[np.float64] = ((colour - lightness * slope) ** 2).sum(axis=1)
-    return squares
-
-
-def _even_share(rgb: Image.Image) -> float:
-    small = rgb.copy()
-    small.thumbnail((_EVEN_SIDE, _EVEN_SIDE), Image.Resampling.BOX)
-    pixels = np.asarray(small)
-    if min(pixels.shape[:2]) < 2:
-        return 0.0
-    here = pixels[:-1, :-1]
-    even = (here == pixels[:-1, 1:]).all(axis=2) & (here == pixels[1:, :-1]).all(axis=2)
-    light = np.asarray(small.convert("L"))[:-1, :-1] > _DARK
-    return float((even & light).mean())
+def _small(image: Image.Image, box: Box) -> Image.Image:
+    """The part of ``image`` inside ``box``, in colour, at most ``_MEASURED_SIDE`` pixels a side."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = max(1.0, max(width, height) / _MEASURED_SIDE)
+    size = max(1, round(width / scale)), max(1, round(height / scale))
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return image.resize(size, Image.Resampling.BOX, box=box, reducing_gap=2.0)
 
 
 def _measures_of(path: Path) -> Row:
@@ -227,7 +216,7 @@ def _measures_of(path: Path) -> Row:
         "picture_width": image.width,
         "picture_height": image.height,
         **dict(zip(("left", "top", "right", "bottom"), box, strict=True)),
-        **measure(image.crop(box)),
+        **measure(image, box),
         "transparent_share": _transparent_share(path),
     }
 
@@ -236,85 +225,104 @@ def _transparent_share(path: Path) -> float:
     with Image.open(path) as opened:
         if not opened.has_transparency_data:
             return 0.0
-        alpha = np.asarray(opened.convert("RGBA").getchannel("A"))
-    return float((alpha < 128).mean())
+        counts = opened.convert("RGBA").getchannel("A").histogram()
+    return sum(counts[:128]) / sum(counts)
 
 
-def _judged(row: Row, measures: Row, decisions: dict[str, str], wanted: CurationSettings) -> Row:
-    decision = decisions.get(row["photo_id"])
-    reason: str | None
-    if measures["error"]:
-        reason, decided_by = "unreadable", "rule"
-    elif decision:
-        reason, decided_by = (None if decision == "keep" else "turned_down"), "person"
-    else:
-        reason, decided_by = _problem(row, measures, wanted), "rule"
-    return {
-        **{name: row[name] for name in METADATA},
-        **measures,
-        "kept": reason is None,
-        "reason": reason,
-        "decided_by": decided_by,
-    }
+def _answers(
+    copies: Sequence[Row], measures: Mapping[str, Row], decisions: Mapping[str, str], wanted: CurationSettings
+) -> list[Row]:
+    """The asset's rows without what the photographs' likeness says, ordered by photo_id."""
+    judged = judge(copies, measures, wanted)
+    verdicts = {copy["photo_id"]: verdict for copy, verdict in zip(copies, judged, strict=True)}
+    doubts = Doubts(wanted)
+    rows = []
+    for cluster in _grouped(copies, "cluster_id").values():
+        cluster.sort(key=lambda copy: int(copy["rank"]))
+        shown, verdict, decided_by = _answer(cluster, verdicts, decisions, doubts)
+        about = {
+            "copies": len(cluster),
+            "kept": verdict.reason is None,
+            "reason": verdict.reason,
+            "decided_by": decided_by,
+            "review": verdict.review,
+            "number": verdict.number,
+            "threshold": verdict.threshold,
+        }
+        rows.append({**{name: shown[name] for name in METADATA}, **about, **measures[shown["photo_id"]]})
+    return sorted(rows, key=lambda row: str(row["photo_id"]))
 
 
-def _problem(row: Row, measures: Row, wanted: CurationSettings) -> str | None:
-    """Why the rules refuse a readable photograph; None where they keep it."""
-    title = (row["title"] or "").casefold()
-    if any(word.casefold() in title for word in wanted.refuse_words):
-        return "title_says_colorized"
-    if min(measures["right"] - measures["left"], measures["bottom"] - measures["top"]) < wanted.min_side:
-        return "too_small"
-    if measures["strong_chroma"] < wanted.min_strong_chroma:
-        return "not_colour"
-    if (
-        measures["even_share"] > wanted.max_even_share
-        or measures["transparent_share"] > wanted.max_transparent_share
-        or measures["spread"] > wanted.max_spread
-    ):
-        return "not_a_photograph"
-    return "toned" if _is_toned(measures, wanted) else None
+def _answer(
+    cluster: Sequence[Row], verdicts: Mapping[str, Verdict], decisions: Mapping[str, str], doubts: Doubts
+) -> tuple[Row, Verdict, str]:
+    """The copy that stands for a cluster (best copy first), what is said of it, and who says so: rule or person."""
+    said = {decisions.get(copy["photo_id"]) for copy in cluster}
+    is_turned_down = REJECT in said and KEEP not in said
+    # Where people keep one copy, turning down another is about that copy only.
+    left = [copy for copy in cluster if is_turned_down or decisions.get(copy["photo_id"]) != REJECT]
+    passing = next((copy for copy in left if verdicts[copy["photo_id"]].reason is None), None)
+    shown = _with_what_others_say(passing or left[0], cluster)
+    verdict = verdicts[shown["photo_id"]]
+    if is_turned_down:
+        unreadable = verdict.reason == UNREADABLE
+        return shown, *((verdict, "rule") if unreadable else (Verdict("turned_down"), "person"))
+    doubt = doubts.about(shown, cluster, verdicts) if passing else None
+    for copy in left if KEEP in said else ():
+        if copy is passing and doubt is None:
+            break
+        if decisions.get(copy["photo_id"]) == KEEP and verdicts[copy["photo_id"]].reason != UNREADABLE:
+            return _with_what_others_say(copy, cluster), Verdict(None), "person"
+    return shown, doubt or verdict, "rule"
 
 
-def _is_toned(measures: dict[str, Any], wanted: CurationSettings) -> bool:
-    spread = measures["spread"]
-    doubtful = spread < wanted.doubtful_spread and spread < wanted.toned_share * measures["chroma"]
-    return spread < wanted.toned_spread or doubtful
+def _with_what_others_say(copy: Row, cluster: Sequence[Row]) -> Row:
+    return inherited(copy, [other for other in cluster if other is not copy]) if len(cluster) > 1 else copy
 
 
-def _representatives(home: Home) -> list[Row]:
-    return [row for row in read_deduplicated(home) if row["representative"]]
+def _mark_the_unlike(home: Home, rows: Sequence[Row], wanted: CurationSettings) -> None:
+    """Ask people to look at those of ``rows`` that are kept and yet like no other of them."""
+    if not _embeddings(home).exists():
+        return
+    from kwcolor_pipeline.photos.second_look import read_embeddings
+
+    photo_ids, vectors = read_embeddings(home)
+    place_of = {photo_id: place for place, photo_id in enumerate(photo_ids)}
+    kept = [row for row in rows if row["kept"] and row["photo_id"] in place_of]
+    if len(kept) < ENOUGH_TO_COMPARE:
+        return
+    found = likeness(vectors[[place_of[row["photo_id"]] for row in kept]])
+    for row, value in zip(kept, found.tolist(), strict=True):
+        if value < wanted.min_likeness and row["review"] is None and row["decided_by"] == "rule":
+            row |= {"review": "Like none of the others", "number": value, "threshold": wanted.min_likeness}
 
 
-def _decisions(home: Home) -> dict[str, str]:
-    """What people decided: photo_id -> keep or reject; the last line about a photograph counts."""
-    path = home.root / "review" / "decisions.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        table = csv.DictReader(handle)
-        if not {"photo_id", "decision"} <= set(table.fieldnames or ()):
-            raise SettingsProblem(f"{path} needs a first line with the columns photo_id and decision.")
-        decisions = {}
-        for line in table:
-            if line["decision"] not in ("keep", "reject"):
-                raise SettingsProblem(
-                    f"{path}, line {table.line_num}: the decision is {line['decision']!r}; write keep or reject."
-                )
-            decisions[line["photo_id"]] = line["decision"]
-    return decisions
+def _grouped(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row[name]].append(row)
+    return groups
 
 
-def _fingerprint(settings: Settings, representatives: list[Row], decisions: dict[str, str]) -> str:
+def _fingerprint(settings: Settings, copies: Sequence[Row], decisions: Mapping[str, str]) -> str:
     return fingerprint(
         {
-            "photographs": [[row[name] for name in METADATA] for row in representatives],
-            "decisions": decisions,
+            "copies": [[copy.get(name) for name in _JUDGED] for copy in copies],
+            "decisions": dict(decisions),
             "settings": settings.curation.model_dump(),
             "measures": MEASURE_VERSION,
+            "embeddings": _embeddings_version(settings.paths),
             "code": CODE_VERSION,
         }
     )
+
+
+def _embeddings_version(home: Home) -> list[str]:
+    """What the embeddings depend on beside the photographs: how many there are, and the version that made them."""
+    if not _embeddings(home).exists():
+        return []
+    about = pq.read_metadata(_embeddings(home))
+    return [str(about.num_rows), *(f"{key!r}: {value!r}" for key, value in sorted((about.metadata or {}).items()))]
 
 
 def _current(home: Home, wanted: str) -> Result | None:
@@ -328,3 +336,7 @@ def _table(home: Home) -> Path:
 
 def _record(home: Home) -> Path:
     return home.manifests / "curated_photos" / "all.json"
+
+
+def _embeddings(home: Home) -> Path:
+    return home.manifests / "deduplicated_photos" / "embeddings.parquet"

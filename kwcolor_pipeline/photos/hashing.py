@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from kwcolor_pipeline.photos.borders import BORDERS_VERSION, trim_box
+from kwcolor_pipeline.photos.large import alone_if_large
 
 #: Columns that :func:`hashes_of` gives: the picture's and its mirror image's hashes, and whether it is flat.
 SCHEMA = pa.schema(
@@ -25,8 +26,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-# JPEG decodes to a small copy at once; the hashes themselves look at 32 pixels a side.
-_DECODED = (256, 256)
+# Hashes look at 32 pixels a side: a copy whose shortest side is this or just above gives the same within 1 bit.
+_SIDE = 128
+# What imagehash resizes a picture to: for `phash`, and for `dhash`.
+_PHASH_SIZE, _DHASH_SIZE = (32, 32), (9, 8)
 # Standard deviation in grey levels below which a picture shows nothing that a hash could tell apart.
 _FLAT_DEVIATION = 4.0
 
@@ -35,7 +38,7 @@ def hash_version() -> str:
     """What the bits depend on besides the picture: our method and borders, Pillow's resize, imagehash."""
     import imagehash
 
-    return f"1 borders={BORDERS_VERSION} pillow={PIL.__version__} imagehash={imagehash.__version__}"
+    return f"2 borders={BORDERS_VERSION} pillow={PIL.__version__} imagehash={imagehash.__version__}"
 
 
 def hashes_of(path: Path) -> dict[str, Any]:
@@ -43,16 +46,16 @@ def hashes_of(path: Path) -> dict[str, Any]:
 
     Raises OSError where it cannot be decoded.
     """
-    with Image.open(path) as opened:
-        opened.draft("L", _DECODED)
-        grey = ImageOps.exif_transpose(opened).convert("L")
+    grey = _small_grey(path)
     picture = grey.crop(trim_box(grey))
-    mirror = ImageOps.mirror(picture)
+    # Mirroring what imagehash would resize, or what it resized, is the same: its filter is symmetric.
+    for_phash = picture.resize(_PHASH_SIZE, Image.Resampling.LANCZOS)
+    for_dhash = picture.resize(_DHASH_SIZE, Image.Resampling.LANCZOS)
     return {
-        "phash": phash(picture),
-        "dhash": dhash(picture),
-        "mirror_phash": phash(mirror),
-        "mirror_dhash": dhash(mirror),
+        "phash": phash(for_phash),
+        "dhash": dhash(for_dhash),
+        "mirror_phash": phash(ImageOps.mirror(for_phash)),
+        "mirror_dhash": dhash(ImageOps.mirror(for_dhash)),
         "flat": is_flat(picture),
     }
 
@@ -75,6 +78,35 @@ def is_flat(image: Image.Image) -> bool:
     """Whether the picture is so even that its hashes are noise and match anything."""
     small = image.convert("L").resize((32, 32), Image.Resampling.BOX)
     return bool(np.asarray(small, dtype=np.float32).std() < _FLAT_DEVIATION)
+
+
+def _small_grey(path: Path) -> Image.Image:
+    """The picture in grey and upright, on white where transparent, its shortest side less than twice ``_SIDE``."""
+    try:
+        with Image.open(path) as opened:
+            opened.draft("L", (_SIDE, _SIDE))  # a JPEG decodes to a small copy at once
+            with alone_if_large(opened.width * opened.height):
+                grey = _grey(opened)
+                factor = min(grey.size) // _SIDE
+                small = grey.reduce(factor) if factor > 1 else grey
+            small.info = opened.info  # where the orientation is
+        return ImageOps.exif_transpose(small)
+    except OSError:
+        raise
+    except Exception as error:  # decoders raise anything on bytes made to break them
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow would cut off what is lighter than 255 of 65535.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    grey = image.convert("L")
+    if not image.has_transparency_data:
+        return grey
+    paper = Image.new("L", image.size, "white")
+    paper.paste(grey, mask=image.convert("RGBA").getchannel("A"))
+    return paper
 
 
 def _bits(bits: Any) -> int:

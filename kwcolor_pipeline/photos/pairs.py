@@ -1,21 +1,20 @@
 """Pairs: each kept photograph in colour and in grey, in tar shards, split for training and measuring.
 
-Belongs here: making and reading the pairs and their index, and the split ledger. Which photographs
-are kept was decided before; how a network sees a pair is the affair of ``training``.
+Belongs here: making and reading the pairs and their index. Which photographs are kept was decided before;
+how a network sees a pair is the affair of ``training``.
 
-``pairs/<split>/<bucket>-<content>.tar`` holds ``<id>.color.jpg``, ``<id>.gray.png`` and ``<id>.json``
-of each photograph; ``pairs/index.parquet`` lists them; ``pairs/ledger.parquet`` remembers the split of
-every photograph that ever was in one.
+Each photograph is ``<id>.color.jpg``, ``<id>.gray.png`` and ``<id>.json`` in one of the ``shards``;
+``pairs/index.parquet`` lists them and ``pairs/shards.json`` the shards' sha256.
 """
 
-import hashlib
+import contextlib
+import functools
 import io
+import itertools
 import json
-import math
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,22 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint, sha256_of
+from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint, sha256_of, write_json
 from kwcolor_pipeline.photos.borders import open_upright
 from kwcolor_pipeline.photos.curation import read_curated
+from kwcolor_pipeline.photos.decolorizing import decolorize
+from kwcolor_pipeline.photos.encoding import jpeg, png
+from kwcolor_pipeline.photos.large import alone_if_large
 from kwcolor_pipeline.photos.measured import Progress, Row
 from kwcolor_pipeline.photos.near_duplicates import read_deduplicated
+from kwcolor_pipeline.photos.parallel import on_all_cores
+from kwcolor_pipeline.photos.shards import Files, delete_others, open_shard, planned, read_shard, write_shard
+from kwcolor_pipeline.photos.splits import SPLITS, assign_splits, read_ledger, remembered, write_ledger
 from kwcolor_pipeline.photos.store import PhotoStore
-from kwcolor_pipeline.settings import PairSettings, Settings, SettingsProblem
+from kwcolor_pipeline.settings import PairSettings, Settings
 
 #: Raise it when the same photographs and settings would give other pairs.
-CODE_VERSION = f"1 pillow={PIL.__version__}"
-
-#: Weakest claim first: a photograph that is claimed by several splits goes to the last one.
-SPLITS = ("train", "valid", "test")
-
-#: Photographs that a shard holds, about.
-SHARD_SIZE = 256
+CODE_VERSION = f"2 pillow={PIL.__version__}"
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -62,20 +61,24 @@ INDEX_SCHEMA = pa.schema(
         ("licence_url", pa.string()),
         ("landing_url", pa.string()),
         ("decolorizer", pa.string()),
+        ("made_as", pa.string()),
     ]
 )
-_LEDGER_SCHEMA = pa.schema([("photo_id", pa.string()), ("split", pa.string())])
 
 # Mean difference in grey levels between the grey picture and the JPEG's grey: quality 95 stays below 1.5.
 _GREY_TOLERANCE = 3.0
-# Rec. 709 / sRGB: relative luminance of linear light.
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 # Columns of `curated_photos` that a pair says about its photograph, and all that it is made from.
 _ABOUT = ("source", "partition", "title", "creator", "date_text", "licence", "licence_url", "landing_url")
-_SHAPING = ("photo_id", "cluster_id", *_ABOUT, "left", "top", "right", "bottom")
+_BOX = ("left", "top", "right", "bottom")
+_SHAPING = ("photo_id", "cluster_id", *_ABOUT, *_BOX)
+
+# Shards to check that make another process worth its start.
+_SHARDS_WORTHWHILE = 8
 
 Pixels = npt.NDArray[np.uint8]
+#: A photograph and what its pictures depend on.
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,11 @@ class Pair:
     metadata: dict[str, Any]
 
 
-def make_pairs(settings: Settings, progress: Progress | None = None) -> Pairs:
-    """Make the pairs of every kept photograph of `curated_photos`; shards whose content is unchanged stay.
+def make_pairs(settings: Settings, progress: Progress | None = None, workers: int | None = None) -> Pairs:
+    """Make the pairs of every kept photograph of `curated_photos`; what is unchanged is not made again.
 
+    Shards whose content is the same stay; those that change take over the pictures that they held before.
+    ``workers`` processes make pictures, by default one a core; the shards are the same for any number.
     Raises SettingsProblem where there are too few photographs for three splits.
     """
     home = settings.paths
@@ -108,27 +113,28 @@ def make_pairs(settings: Settings, progress: Progress | None = None) -> Pairs:
     recorded = _current(home, wanted)
     if recorded:
         return Pairs(recorded, _index(home), reused=True)
-    ledger = _read_ledger(home)
-    split_of = assign_splits({row["cluster_id"]: members[row["cluster_id"]] for row in kept}, ledger, settings.pairs)
-    shards = _planned(kept, split_of, settings.pairs)
-    store = PhotoStore(home.photos)
+    ledger = read_ledger(home)
+    clusters = {row["cluster_id"]: members[row["cluster_id"]] for row in kept}
+    split_of = assign_splits(clusters, ledger, settings.pairs)
+    shards = planned([_planned_row(row, split_of[row["cluster_id"]], settings.pairs) for row in kept])
     missing = {name: rows for name, rows in shards.items() if not (home.pairs / name).exists()}
-    _write_shards(home, missing, store, settings.pairs, progress)
-    index = [row for name in sorted(shards) for row in _index_rows(home, name)]
-    remembered = ledger | {member: split for cluster, split in split_of.items() for member in members[cluster]}
-    _write_table(_ledger(home), _ledger_rows(remembered), _LEDGER_SCHEMA)
-    _write_table(_index(home), index, INDEX_SCHEMA)
+    made = _write_shards(home, missing, settings.pairs, progress, workers)
+    write_ledger(home, remembered(ledger, split_of, clusters))
+    index = [{**row, "shard": name} for name in sorted(shards) for row in shards[name]]
+    with atomic_path(_index(home)) as temporary:
+        pq.write_table(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), temporary)
+    hashes = _hashed(home, shards, missing)
     summary = {
         "photographs": len(index),
         "clusters": len(split_of),
         "splits": dict(sorted(Counter(row["split"] for row in index).items())),
         "shards": len(shards),
         "shards_written": len(missing),
+        "pairs_made": made,
     }
-    hashes = {name: sha256_of(home.pairs / name) for name in sorted(shards)}
     result = Result(wanted, fingerprint(hashes), summary)
     result.write(_record(home))
-    _delete_unreferenced(home, set(shards))
+    delete_others(home, shards)
     return Pairs(result, _index(home), reused=False)
 
 
@@ -157,168 +163,153 @@ def read_pairs(home: Home, split: str) -> Iterator[Pair]:
     if split not in SPLITS:
         raise ValueError(f"{split!r} is not a split: {', '.join(SPLITS)}")
     for shard in dict.fromkeys(row["shard"] for row in read_index(home) if row["split"] == split):
-        for photo_id, files in _read_shard(home.pairs / shard).items():
+        for photo_id, files in read_shard(home.pairs / shard).items():
             yield _pair(photo_id, files)
 
 
-def check_pairs(home: Home) -> list[str]:
+def check_pairs(home: Home, workers: int | None = None) -> list[str]:
     """What is wrong with the pairs, one sentence each; empty where nothing is."""
+    index = read_index(home)
     problems = [
         f"cluster {cluster[:12]}… is in {' and '.join(sorted(splits))}"
-        for cluster, splits in _splits_by_cluster(read_index(home)).items()
+        for cluster, splits in _splits_by_cluster(index).items()
         if len(splits) > 1
     ]
     by_shard: dict[str, set[str]] = defaultdict(set)
-    for row in read_index(home):
+    for row in index:
         by_shard[row["shard"]].add(row["photo_id"])
-    for shard, photo_ids in by_shard.items():
-        problems += _shard_problems(home.pairs / shard, photo_ids)
-    return problems
+    shards = [(home.pairs / shard, photo_ids) for shard, photo_ids in by_shard.items()]
+    found = on_all_cores(_shard_problems, shards, workers, worthwhile=_SHARDS_WORTHWHILE)
+    return [*problems, *(problem for of_shard in found for problem in of_shard)]
 
 
-def decolorize(color: Pixels, decolorizer: str) -> Pixels:
-    """Grey uint8 [height, width] of sRGB uint8 [height, width, 3].
-
-    ``lightness``: the grey of the same CIE L*, through linear light (IEC 61966-2-1): relative
-    luminance Y of the picture, encoded again. ``luma``: PIL's mode L (ITU-R 601 on encoded values).
-    """
-    if decolorizer == "luma":
-        return np.asarray(Image.fromarray(color).convert("L"))
-    luminance = _linear(np.arange(256) / 255)[color] @ _LUMINANCE
-    return np.rint(_encoded(luminance) * 255).astype(np.uint8)
-
-
-def assign_splits(clusters: dict[str, list[str]], ledger: dict[str, str], wanted: PairSettings) -> dict[str, str]:
-    """The split of every cluster; ``clusters`` lists the photo_ids in each, ``ledger`` their earlier splits.
-
-    A cluster stays where its photographs were; of several splits test wins over valid over train.
-    New clusters go, in an order that is fixed but arbitrary, where most are lacking. Nothing ever
-    leaves test. Raises SettingsProblem where a split would stay empty.
-    """
-    if len(clusters) < 3:
-        raise SettingsProblem(
-            f"Only {len(clusters)} different photographs are left for training and measuring, at least 3 are needed; "
-            "crawl more years or sources, or look at the reasons in manifests/curated_photos."
-        )
-    split_of = {}
-    for cluster, members in clusters.items():
-        claims = [ledger[member] for member in members if member in ledger]
-        if claims:
-            split_of[cluster] = max(claims, key=SPLITS.index)
-    shares = {"test": wanted.test_share, "valid": wanted.valid_share}
-    shares["train"] = 1 - sum(shares.values())
-    counts = Counter(split_of.values())
-    for cluster in sorted(clusters.keys() - split_of.keys(), key=lambda key: hashlib.sha256(key.encode()).digest()):
-        empty = [split for split in shares if not counts[split]]
-        split = empty[0] if empty else max(shares, key=lambda key: shares[key] * len(clusters) - counts[key])
-        split_of[cluster] = split
-        counts[split] += 1
-    lacking = [split for split in SPLITS if not counts[split]]
-    if lacking:
-        raise SettingsProblem(
-            f"No photograph is left for {' and '.join(lacking)}, because all of them were in other splits before; "
-            "crawl more years or sources."
-        )
-    return split_of
+def _planned_row(row: Row, split: str, wanted: PairSettings) -> Row:
+    """All that a pair depends on; the index's row but for its shard."""
+    width, height = _pair_size(row["right"] - row["left"], row["bottom"] - row["top"], wanted.size)
+    # What the pictures depend on: what is said about them may change without making them again.
+    made_as = f"{[row[side] for side in _BOX]} {wanted.size} {wanted.decolorizer} {CODE_VERSION}"
+    return {
+        **row,
+        "split": split,
+        "width": width,
+        "height": height,
+        "decolorizer": wanted.decolorizer,
+        "made_as": made_as,
+    }
 
 
-def _planned(kept: list[Row], split_of: dict[str, str], wanted: PairSettings) -> dict[str, list[Row]]:
-    """The shards by name, each with its photographs: a pure function of what is kept and of the splits."""
-    by_split: dict[str, list[Row]] = defaultdict(list)
-    for row in kept:
-        split = split_of[row["cluster_id"]]
-        by_split[split].append({**row, "split": split})
-    shards = {}
-    for split, rows in by_split.items():
-        bits = max(0, math.ceil(math.log2(len(rows) / SHARD_SIZE)))
-        buckets: dict[int, list[Row]] = defaultdict(list)
-        for row in sorted(rows, key=lambda row: row["photo_id"]):
-            buckets[int(row["photo_id"][:8], 16) >> (32 - bits)].append(row)
-        for bucket, members in buckets.items():
-            content = fingerprint({"photographs": members, "settings": _look(wanted), "code": CODE_VERSION})
-            shards[f"{split}/{bucket:0{max(1, -(-bits // 4))}x}-{content[:12]}.tar"] = members
-    return shards
-
-
-def _look(wanted: PairSettings) -> dict[str, Any]:
-    return {"size": wanted.size, "decolorizer": wanted.decolorizer}
+def _pair_size(width: int, height: int, shortest: int) -> tuple[int, int]:
+    """A picture's size with this shortest side; smaller pictures stay as they are."""
+    if min(width, height) <= shortest:
+        return width, height
+    scale = shortest / min(width, height)
+    return max(shortest, round(width * scale)), max(shortest, round(height * scale))
 
 
 def _write_shards(
-    home: Home, shards: dict[str, list[Row]], store: PhotoStore, wanted: PairSettings, progress: Progress | None
-) -> None:
-    total = sum(map(len, shards.values()))
-    done = 0
-    with ThreadPoolExecutor(2) as pool, tqdm(total=total, unit="pair", disable=None, leave=False) as shown:
-        for name, rows in shards.items():
-            with (
-                atomic_path(home.pairs / name) as temporary,
-                tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
-            ):
-                for files in pool.map(lambda row: _files(row, store, wanted), rows):
-                    for file_name, data in sorted(files.items()):
-                        _add(tar, file_name, data)
-                    shown.update()
-                    done += 1
-                    if progress:
-                        progress(done, total)
+    home: Home,
+    shards: dict[str, list[Row]],
+    wanted: PairSettings,
+    progress: Progress | None,
+    workers: int | None,
+) -> int:
+    """Write the shards; the number of pairs whose pictures had to be made."""
+    rows = [row for photographs in shards.values() for row in photographs]
+    shard_of = _made_before(home, rows)
+    new = [row for row in rows if _key(row) not in shard_of]
+    make = functools.partial(_pictures, PhotoStore(home.photos), wanted.decolorizer)
+    with contextlib.closing(on_all_cores(make, new, workers)) as made, _counted(len(rows), progress) as count:
+        for name, photographs in shards.items():
+            write_shard(home.pairs / name, count(_filled(home, photographs, shard_of, made)))
+    return len(new)
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    # TarInfo's own defaults are fixed: mtime 0, owner 0, mode 644.
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+def _filled(
+    home: Home, rows: list[Row], shard_of: dict[_Key, str], made: Iterator[Files]
+) -> Iterator[tuple[str, Files]]:
+    """A shard's photographs with their files: pictures from older shards where they are there, else from ``made``."""
+    with contextlib.ExitStack() as stack:
+        older = {shard_of[_key(row)] for row in rows if _key(row) in shard_of}
+        read = {shard: stack.enter_context(open_shard(home.pairs / shard)) for shard in sorted(older)}
+        for row in rows:
+            shard = shard_of.get(_key(row))
+            pictures = read[shard](row["photo_id"]) if shard else next(made)
+            yield row["photo_id"], {**pictures, "json": _metadata(row)}
 
 
-def _files(row: Row, store: PhotoStore, wanted: PairSettings) -> dict[str, bytes]:
-    picture = open_upright(store.find(row["photo_id"]))
-    picture = picture.crop((row["left"], row["top"], row["right"], row["bottom"]))
-    scale = wanted.size / min(picture.size)
-    if scale < 1:
-        width, height = (max(wanted.size, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    grey = Image.fromarray(decolorize(np.asarray(picture), wanted.decolorizer))
-    metadata = {
-        **{name: row[name] for name in ("cluster_id", "split", *_ABOUT)},
-        "width": picture.width,
-        "height": picture.height,
-        "decolorizer": wanted.decolorizer,
+@contextlib.contextmanager
+def _counted(total: int, progress: Progress | None) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
+    """Gives a function that lets things through and counts them, for the bar and for ``progress``."""
+    with tqdm(total=total, unit="pair", disable=None, leave=False) as shown:
+        numbers = itertools.count(1)
+
+        def count(things: Iterator[Any]) -> Iterator[Any]:
+            for thing, done in zip(things, numbers, strict=False):
+                yield thing
+                shown.update()
+                if progress:
+                    progress(done, total)
+
+        yield count
+
+
+def _pictures(store: PhotoStore, decolorizer: str, row: Row) -> Files:
+    """The two pictures of a pair, encoded."""
+    size, box = (row["width"], row["height"]), (row["left"], row["top"], row["right"], row["bottom"])
+    path = store.find(row["photo_id"])
+    with alone_if_large(row["right"] * row["bottom"]):
+        picture = open_upright(path).crop(box)
+        picture = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+    return {"color.jpg": jpeg(picture), "gray.png": png(decolorize(np.asarray(picture), decolorizer))}
+
+
+def _metadata(row: Row) -> bytes:
+    said = {name: row[name] for name in ("cluster_id", "split", *_ABOUT, "width", "height", "decolorizer")}
+    return json.dumps(said, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _key(row: Row) -> _Key:
+    return row["photo_id"], row["made_as"]
+
+
+def _made_before(home: Home, rows: Sequence[Row]) -> dict[_Key, str]:
+    """Which shard holds the pictures of ``rows``, by the last index, where that shard is as it was written."""
+    wanted = {_key(row) for row in rows}
+    try:
+        table = pq.read_table(_index(home), columns=["photo_id", "made_as", "shard"])
+    except (FileNotFoundError, pa.ArrowInvalid):  # none, damaged, or older than the column
+        return {}
+    shard_of = {_key(row): row["shard"] for row in table.to_pylist() if _key(row) in wanted}
+    known = _known_hashes(home)
+    whole = {shard for shard in set(shard_of.values()) if _hash_of(home.pairs / shard) == known.get(shard, "")}
+    return {key: shard for key, shard in shard_of.items() if shard in whole}
+
+
+def _hashed(home: Home, shards: Collection[str], written: Collection[str]) -> dict[str, str]:
+    """The sha256 of each shard; those that were there before are not read again, as none is ever changed."""
+    known = _known_hashes(home)
+    hashes = {
+        name: known[name] if name in known and name not in written else sha256_of(home.pairs / name)
+        for name in sorted(shards)
     }
-    return {
-        f"{row['photo_id']}.color.jpg": _encoded_picture(picture, "JPEG", quality=95, subsampling=0),
-        f"{row['photo_id']}.gray.png": _encoded_picture(grey, "PNG"),
-        f"{row['photo_id']}.json": json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode(),
-    }
+    write_json(_hashes(home), hashes)
+    return hashes
 
 
-def _encoded_picture(image: Image.Image, pil_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, pil_format, **options)
-    return buffer.getvalue()
+def _known_hashes(home: Home) -> dict[str, str]:
+    """The sha256 of shards as they were written; empty where nothing usable is there."""
+    try:
+        known = json.loads(_hashes(home).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
-def _read_shard(path: Path) -> dict[str, dict[str, bytes]]:
-    """The files of each photograph in a shard, by ending (``color.jpg``, ``gray.png``, ``json``)."""
-    files: dict[str, dict[str, bytes]] = defaultdict(dict)
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            content = tar.extractfile(member)
-            if content:
-                photo_id, _, ending = member.name.partition(".")
-                files[photo_id][ending] = content.read()
-    return files
+def _hash_of(path: Path) -> str | None:
+    return sha256_of(path) if path.exists() else None
 
 
-def _index_rows(home: Home, shard: str) -> list[Row]:
-    """The index's rows of a shard, from the shard itself, which may be older than this run."""
-    return [
-        {"photo_id": photo_id, "shard": shard, **json.loads(files["json"])}
-        for photo_id, files in _read_shard(home.pairs / shard).items()
-    ]
-
-
-def _pair(photo_id: str, files: dict[str, bytes]) -> Pair:
+def _pair(photo_id: str, files: Mapping[str, bytes]) -> Pair:
     with Image.open(io.BytesIO(files["gray.png"])) as gray, Image.open(io.BytesIO(files["color.jpg"])) as color:
         return Pair(photo_id, np.asarray(gray), np.asarray(color), json.loads(files["json"]))
 
@@ -330,9 +321,10 @@ def _splits_by_cluster(index: list[Row]) -> dict[str, set[str]]:
     return splits
 
 
-def _shard_problems(path: Path, photo_ids: set[str]) -> list[str]:
+def _shard_problems(shard: tuple[Path, set[str]]) -> list[str]:
+    path, photo_ids = shard
     try:
-        files = _read_shard(path)
+        files = read_shard(path)
     except (OSError, tarfile.TarError) as error:
         return [f"shard {path.parent.name}/{path.name} cannot be read: {error}"]
     problems = [f"pair {photo_id[:12]}… is missing from {path.name}" for photo_id in sorted(photo_ids - files.keys())]
@@ -352,16 +344,6 @@ def _pair_problem(photo_id: str, files: dict[str, bytes]) -> str | None:
     expected = decolorize(pair.color, pair.metadata["decolorizer"])
     difference = float(np.abs(expected.astype(np.int16) - pair.gray).mean())
     return f"has a grey that is {difference:.1f} levels off its colours" if difference > _GREY_TOLERANCE else None
-
-
-def _linear(encoded: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Linear light 0..1 of sRGB values 0..1."""
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def _encoded(linear: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """sRGB values 0..1 of linear light 0..1."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _kept(home: Home) -> list[Row]:
@@ -392,33 +374,12 @@ def _current(home: Home, wanted: str) -> Result | None:
     recorded = Result.read(_record(home))
     if not (recorded and recorded.fingerprint == wanted and _index(home).exists()):
         return None
-    shards = {row["shard"] for row in read_index(home)}
+    shards = set(pq.read_table(_index(home), columns=["shard"])["shard"].to_pylist())
     return recorded if all((home.pairs / shard).exists() for shard in shards) else None
 
 
-def _delete_unreferenced(home: Home, shards: set[str]) -> None:
-    for path in home.pairs.glob("*/*.tar"):
-        if f"{path.parent.name}/{path.name}" not in shards:
-            path.unlink()
-
-
-def _read_ledger(home: Home) -> dict[str, str]:
-    if not _ledger(home).exists():
-        return {}
-    return {row["photo_id"]: row["split"] for row in pq.read_table(_ledger(home)).to_pylist()}
-
-
-def _ledger_rows(ledger: dict[str, str]) -> list[Row]:
-    return [{"photo_id": photo_id, "split": split} for photo_id, split in sorted(ledger.items())]
-
-
-def _write_table(path: Path, rows: list[Row], schema: pa.Schema) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-
-
-def _ledger(home: Home) -> Path:
-    return home.pairs / "ledger.parquet"
+def _hashes(home: Home) -> Path:
+    return home.pairs / "shards.json"
 
 
 def _index(home: Home) -> Path:

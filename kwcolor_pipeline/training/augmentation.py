@@ -17,21 +17,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from kwcolor_pipeline.colour.films import (
+    BEHIND_RED,
+    BEHIND_YELLOW,
+    BLUE_SENSITIVE,
+    EYE,
+    ORTHOCHROMATIC,
+    PANCHROMATIC,
+)
 from kwcolor_pipeline.colour.lab import film_lightness
 from kwcolor_pipeline.training.presets import Preset
 
-#: Red, green and blue shares of the films that a picture may be taken on: the eye's own for comparison, then
-#: panchromatic, panchromatic behind a yellow and behind a red filter, orthochromatic (blind to red), and a plate
-#: that sees blue only. Round numbers after the films' descriptions, not measurements: what matters is that
-#: the network meets skies and skins in many greys.
-EYE = (0.2126729, 0.7151522, 0.0721750)
-FILMS = (
-    (0.34, 0.36, 0.30),
-    (0.44, 0.48, 0.08),
-    (0.82, 0.16, 0.02),
-    (0.03, 0.57, 0.40),
-    (0.01, 0.12, 0.87),
-)
+#: The films that a picture may be taken on: what matters is that the network meets skies and skins in many greys.
+FILMS = (PANCHROMATIC, BEHIND_YELLOW, BEHIND_RED, ORTHOCHROMATIC, BLUE_SENSITIVE)
 #: L* by which full fading raises black and lowers white.
 _RAISED_BLACK, _LOWERED_WHITE = 35.0, 30.0
 #: Share of the lightness that is lost in the farthest corner, and at one edge, at full strength.

@@ -3,34 +3,23 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from kwcolor_pipeline.photos import pairs
+from kwcolor_pipeline.photos import pairs, parallel, shards
 from kwcolor_pipeline.photos.curation import curate
+from kwcolor_pipeline.photos.manifest import write_manifest
 from kwcolor_pipeline.photos.near_duplicates import deduplicate
-from kwcolor_pipeline.photos.pairs import (
-    SPLITS,
-    assign_splits,
-    check_pairs,
-    decolorize,
-    make_pairs,
-    make_pairs_is_current,
-    read_index,
-    read_pairs,
-)
-from kwcolor_pipeline.settings import PairSettings, SettingsProblem
+from kwcolor_pipeline.photos.pairs import check_pairs, make_pairs, make_pairs_is_current, read_index, read_pairs
+from kwcolor_pipeline.photos.splits import SPLITS, read_ledger
+from kwcolor_pipeline.settings import SettingsProblem
 from kwcolor_pipeline_tests.photos.pictures import PhotoHome, encoded, framed, recompressed, scene
 
 
-def made(home: PhotoHome) -> pairs.Pairs:
+def made(home: PhotoHome, workers: int | None = None) -> pairs.Pairs:
     deduplicate(home.settings)
     curate(home.settings)
-    return make_pairs(home.settings)
+    return make_pairs(home.settings, workers=workers)
 
 
 def filled(root: Path, seeds: range, **settings: object) -> PhotoHome:
@@ -43,18 +32,6 @@ def filled(root: Path, seeds: range, **settings: object) -> PhotoHome:
 def shard_bytes(home: PhotoHome) -> dict[str, bytes]:
     root = home.settings.paths.pairs
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.glob("*/*.tar"))}
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_lightness_grey_has_the_lightness_of_the_colours(seed: int) -> None:
-    from skimage.color import rgb2lab
-
-    color = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    grey = decolorize(color, "lightness")
-    difference = rgb2lab(color)[..., 0] - rgb2lab(np.repeat(grey[..., None], 3, axis=2))[..., 0]
-    assert np.abs(difference).max() < 0.35
-    assert (decolorize(np.repeat(grey[..., None], 3, axis=2), "lightness") == grey).all()
-    assert (decolorize(color, "luma") == np.asarray(Image.fromarray(color).convert("L"))).all()
 
 
 def test_pairs_are_complete_readable_and_sound(tmp_path: Path) -> None:
@@ -86,8 +63,23 @@ def test_shards_are_the_same_bytes_wherever_they_are_made(tmp_path: Path) -> Non
             assert {member.mtime for member in tar} == {0}
 
 
+def test_shards_are_the_same_bytes_for_any_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "WORTHWHILE", 4)
+    monkeypatch.setattr(shards, "SHARD_SIZE", 4)
+    home = filled(tmp_path, range(16))
+    first = made(home, workers=1)
+    expected = shard_bytes(home)
+    for path in home.settings.paths.pairs.glob("*/*.tar"):
+        path.unlink()
+    counted: list[tuple[int, int]] = []
+    again = make_pairs(home.settings, lambda *count: counted.append(count), workers=3)
+    assert again.result.data_version == first.result.data_version
+    assert shard_bytes(home) == expected
+    assert counted == [(number, 16) for number in range(1, 17)]
+
+
 def test_new_photographs_rewrite_only_their_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "SHARD_SIZE", 2)
+    monkeypatch.setattr(shards, "SHARD_SIZE", 2)
     home = filled(tmp_path, range(40))
     before = made(home)
     old = shard_bytes(home)
@@ -96,12 +88,66 @@ def test_new_photographs_rewrite_only_their_shards(tmp_path: Path, monkeypatch: 
     after = made(home)
     new = shard_bytes(home)
     assert after.result.summary["shards_written"] == len(new.keys() - old.keys()) == 1
+    assert after.result.summary["pairs_made"] == 1
     assert after.result.data_version != before.result.data_version
     assert set(new) == {row["shard"] for row in read_index(home.settings.paths)}
 
 
+def test_another_year_leaves_the_shards_of_other_years(tmp_path: Path) -> None:
+    home = filled(tmp_path, range(12))
+    made(home)
+    old = shard_bytes(home)
+    for seed in range(20, 26):
+        home.add(encoded(scene(seed)), partition="1943")
+    summary = made(home).result.summary
+    new = shard_bytes(home)
+    assert all("/1943-" in name for name in new.keys() - old.keys())
+    assert {name: new.get(name) for name in old} == old
+    assert (summary["pairs_made"], summary["shards_written"]) == (6, len(new) - len(old))
+
+
+def retitled(home: PhotoHome) -> None:
+    rows = [row.model_copy(update={"title": f"{row.title} again"}) for row in home.rows["1942"]]
+    write_manifest(home.manifest("1942"), rows)
+
+
+def test_what_is_only_said_anew_of_photographs_makes_no_picture_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = filled(tmp_path, range(12))
+    made(home)
+    before = {pair.photo_id: pair for split in SPLITS for pair in read_pairs(home.settings.paths, split)}
+    retitled(home)
+
+    def forbidden(path: Path) -> None:
+        raise AssertionError(f"{path} was opened again")
+
+    monkeypatch.setattr(pairs, "open_upright", forbidden)
+    summary = made(home).result.summary
+    assert (summary["pairs_made"], summary["shards_written"]) == (0, 3)
+    for split in SPLITS:
+        for pair in read_pairs(home.settings.paths, split):
+            assert pair.metadata["title"] == f"{before[pair.photo_id].metadata['title']} again"
+            assert (pair.gray == before[pair.photo_id].gray).all()
+            assert (pair.color == before[pair.photo_id].color).all()
+    assert check_pairs(home.settings.paths) == []
+
+
+def test_pictures_are_not_taken_over_from_a_damaged_shard(tmp_path: Path) -> None:
+    home = filled(tmp_path, range(12))
+    made(home)
+    damaged = next(home.settings.paths.pairs.glob("train/*.tar"))
+    data = bytearray(damaged.read_bytes())
+    data[2000:2100] = bytes(100)
+    damaged.write_bytes(data)
+    held = [row for row in read_index(home.settings.paths) if row["shard"] == f"train/{damaged.name}"]
+    retitled(home)
+    assert made(home).result.summary["pairs_made"] == len(held) > 0
+    assert check_pairs(home.settings.paths) == []
+
+
 def test_a_killed_run_goes_on_with_the_shards_that_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "SHARD_SIZE", 2)
+    monkeypatch.setattr(shards, "SHARD_SIZE", 2)
     home = filled(tmp_path, range(20))
 
     def dies(done: int, total: int) -> None:
@@ -128,10 +174,12 @@ def test_a_missing_shard_is_made_again_and_settings_count(tmp_path: Path) -> Non
     assert not make_pairs_is_current(home.settings)
     assert make_pairs(home.settings).result.data_version == first.result.data_version
     assert shard_bytes(home) == expected
-    home.settings.pairs.decolorizer = "luma"
-    assert not make_pairs_is_current(home.settings)
-    assert make_pairs(home.settings).result.data_version != first.result.data_version
-    assert check_pairs(home.settings.paths) == []
+    for decolorizer in ("luma", "panchromatic", "orthochromatic"):
+        home.settings.pairs.decolorizer = decolorizer
+        assert not make_pairs_is_current(home.settings)
+        assert make_pairs(home.settings).result.data_version != first.result.data_version
+        assert {row["decolorizer"] for row in read_index(home.settings.paths)} == {decolorizer}
+        assert check_pairs(home.settings.paths) == []
 
 
 def test_a_better_copy_of_a_test_photograph_stays_in_test(tmp_path: Path) -> None:
@@ -146,45 +194,13 @@ def test_a_better_copy_of_a_test_photograph_stays_in_test(tmp_path: Path) -> Non
     assert tested["photo_id"] not in split
     assert split[copy] == "test"
     # The ledger remembers both, so that the pair may even fall apart later.
-    ledger = {row["photo_id"]: row["split"] for row in pq.read_table(tmp_path / "pairs" / "ledger.parquet").to_pylist()}
+    ledger = read_ledger(home.settings.paths)
     assert ledger[copy] == ledger[tested["photo_id"]] == "test"
 
 
 def test_too_few_photographs_are_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsProblem, match="at least 3"):
         made(filled(tmp_path, range(2)))
-
-
-@hypothesis_settings(deadline=None)
-@given(
-    earlier=st.lists(st.sampled_from([None, *SPLITS]), min_size=3, max_size=60),
-    merged=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=6),
-)
-def test_splits_keep_every_promise(earlier: list[str | None], merged: list[tuple[int, int]]) -> None:
-    clusters = {f"c{number}": [f"p{number}"] for number in range(len(earlier))}
-    for into, gone in merged:
-        if into != gone and len(clusters) > 3 and {f"c{into}", f"c{gone}"} <= clusters.keys():
-            clusters[f"c{into}"] += clusters.pop(f"c{gone}")
-    ledger = {f"p{number}": split for number, split in enumerate(earlier) if split}
-    try:
-        split_of = assign_splits(clusters, ledger, PairSettings())
-    except SettingsProblem:
-        assert sum(not any(member in ledger for member in members) for members in clusters.values()) < 3
-        return
-    assert split_of.keys() == clusters.keys()
-    assert set(split_of.values()) == set(SPLITS)
-    for cluster, members in clusters.items():
-        claims = {ledger[member] for member in members if member in ledger}
-        if claims:
-            assert split_of[cluster] == next(split for split in ("test", "valid", "train") if split in claims)
-
-
-def test_shares_are_met_and_do_not_depend_on_the_order() -> None:
-    clusters = {f"c{number}": [f"p{number}"] for number in range(1000)}
-    wanted = PairSettings(valid_share=0.1, test_share=0.2)
-    split_of = assign_splits(clusters, {}, wanted)
-    assert [list(split_of.values()).count(split) for split in SPLITS] == [700, 100, 200]
-    assert assign_splits(dict(reversed(clusters.items())), {}, wanted) == split_of
 
 
 def rewritten(path: Path, change: object) -> None:
