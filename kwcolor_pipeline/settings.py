@@ -285,13 +285,19 @@ class CurationSettings(_Group):
     off_topic_words: list[str] = Field(
         [
             *("reenact*", "re enact*", "living history", "cosplay*", "airsoft", "paintball", "toy", "toys", "lego"),
-            *("model kit*", "scale model*", "plastic model*", "model airplane*", "model tank*", "miniature*"),
-            *("diorama*", "action figure*", "wargam*", "replica*", "screenshot*", "screen shot*", "screen capture*"),
-            *("video game*", "videogame*", "computer game*", "museum display*", "museum exhibit*", "in the museum"),
-            *("poster*", "map", "maps", "cartoon*", "comic*", "illustration*", "drawing of", "painting of", "logo"),
-            *("postage stamp*", "title card*"),
+            *("model kit*", "scale model*", "plastic model*", "miniature*", "diorama*", "action figure*", "wargam*"),
+            *("replica*", "screenshot*", "screen shot*", "screen capture*", "video game*", "videogame*"),
+            *("computer game*", "museum display*", "museum exhibit*", "in the museum", "postage stamp*"),
         ],
-        description=f"Words in a title of what is no photograph of the time; a person is asked. {_WORDS}",
+        description=f"Words in a title of what is not of the time; a person is asked. {_WORDS}",
+    )
+    off_topic_kinds: list[str] = Field(
+        [
+            *("poster*", "map", "maps", "cartoon*", "comic*", "illustration*", "drawing of", "painting of", "logo"),
+            *("diagram*", "chart", "charts", "title card*", "document", "documents", "leaflet*"),
+        ],
+        description="Words at the start of a title, among the first four, of what is no photograph; a person is "
+        f"asked. {_WORDS}",
     )
 
 

@@ -11,6 +11,9 @@ from kwcolor_pipeline.photos.rules import COLOURLESS, TITLE_SAYS_COLORIZED, Verd
 from kwcolor_pipeline.photos.topic import Words, year_outside
 from kwcolor_pipeline.settings import CurationSettings
 
+# A title says in so many words at its start what it is that is shown: "Poster for a fair", not "boys with a poster".
+_NAMING_WORDS = 4
+
 
 class Doubts:
     """Finds doubts as the settings want them; made once, since the lists of words are long."""
@@ -19,6 +22,7 @@ class Doubts:
         self._wanted = wanted
         self._doubtful = Words(wanted.doubtful_words)
         self._off_topic = Words(wanted.off_topic_words)
+        self._kinds = Words(wanted.off_topic_kinds)
 
     def about(self, shown: Row, cluster: Sequence[Row], verdicts: Mapping[str, Verdict]) -> Verdict | None:
         """The doubt about a photograph whose copy ``shown`` passes the rules and has what it lacked from the others.
@@ -51,7 +55,7 @@ class Doubts:
         return Verdict("perhaps_colorized", review=why)
 
     def _about_topic(self, shown: Row, titles: Sequence[str]) -> Verdict | None:
-        word = _first(self._off_topic, titles)
+        word = _first(self._off_topic, titles) or _first(self._kinds, titles, _NAMING_WORDS)
         if word:
             return Verdict("off_topic", review=f'The title says "{word}"')
         outside = year_outside(shown, self._wanted)
@@ -61,5 +65,5 @@ class Doubts:
         return None
 
 
-def _first(words: Words, titles: Sequence[str]) -> str | None:
-    return next((word for title in titles if (word := words.first_in(title))), None)
+def _first(words: Words, titles: Sequence[str], within: int | None = None) -> str | None:
+    return next((word for title in titles if (word := words.first_in(title, within))), None)

@@ -38,10 +38,18 @@ class Words:
         alternatives = "|".join(sorted(patterns, key=len, reverse=True))
         self._found = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)") if patterns else None
 
-    def first_in(self, text: str | None) -> str | None:
-        """The first of the words that ``text`` has, in small letters; None where it has none."""
-        found = self._found.search(_normalized(text)) if self._found and text else None
-        return found.group() if found else None
+    def first_in(self, text: str | None, within: int | None = None) -> str | None:
+        """The first of the words that ``text`` has, in small letters; None where it has none.
+
+        With ``within`` it has to begin among so many words at the start of the text.
+        """
+        if not self._found or not text:
+            return None
+        plain = _normalized(text)
+        found = self._found.search(plain)
+        if not found or (within is not None and plain.count(" ", 0, found.start()) >= within):
+            return None
+        return found.group()
 
 
 def year_outside(row: Row, wanted: CurationSettings) -> tuple[int, int] | None:

@@ -31,6 +31,13 @@ def test_whole_words_are_found_whatever_their_case_accents_and_hyphens(text: str
     assert words.first_in(text) == found
 
 
+def test_words_may_have_to_stand_at_the_start() -> None:
+    words = Words(["map", "poster*"])
+    assert words.first_in("A large map of Korea", within=3) == "map"
+    assert words.first_in("Instructor and students studying a map", within=3) is None
+    assert words.first_in("Boys with posters", within=3) == "posters"
+
+
 def test_words_without_letters_and_no_words_find_nothing() -> None:
     for words in ([], ["", "*", "- -"]):
         assert Words(words).first_in("anything - at all *") is None
