@@ -29,6 +29,7 @@ def deduplicated_photos(
     if found.reused:
         context.log.info("The photographs are the same as last time; the clusters stand.")
     from kwcolor_pipeline.evaluation.cluster_sheet import write_cluster_sheet
+
     return dg.MaterializeResult(
         metadata={
             **{name: value for name, value in found.result.summary.items() if isinstance(value, int)},

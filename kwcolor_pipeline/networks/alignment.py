@@ -59,7 +59,7 @@ class _Start(NamedTuple):
 def copy_scores(
     pictures: Grey, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], coarse: float
 ) -> npt.NDArray[np.float32]:
-    """How well the pictures of each pair lie over each other: float32 [pairs], from -1 to 1 for equal ones.
+    """How well the pictures of each pair lie over each other: float32 [pairs], from -1 to 0.95 for equal ones.
 
     ``pictures`` is uint8 [n, SIDE, SIDE]; ``first`` and ``second`` are indices into it. A pair whose best cut-out
     correlates less than ``coarse`` is not looked at further and gets at most that as its score.

@@ -269,10 +269,10 @@ def _answer(
         return shown, *((verdict, "rule") if unreadable else (Verdict("turned_down"), "person"))
     doubt = doubts.about(shown, cluster, verdicts) if passing else None
     for copy in left if KEEP in said else ():
-        if copy is passing and doubt is None:
-            break
         if decisions.get(copy["photo_id"]) == KEEP and verdicts[copy["photo_id"]].reason != UNREADABLE:
             return _with_what_others_say(copy, cluster), Verdict(None), "person"
+        if copy is passing and doubt is None:
+            break
     return shown, doubt or verdict, "rule"
 
 

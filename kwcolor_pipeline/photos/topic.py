@@ -4,6 +4,7 @@ Belongs here: finding words in titles, dates outside the wanted years, and photo
 What follows from it is the affair of ``curation``.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -94,7 +95,11 @@ def _pattern(word: str) -> str:
     return re.escape(letters) + (r"\w*" if word.endswith("*") else "") if letters else ""
 
 
+@functools.lru_cache(maxsize=1024)  # one title is searched for several lists of words
 def _normalized(text: str) -> str:
     """Small letters without accents, and one space for all that is neither letter nor figure."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return _NOT_LETTERS.sub(" ", "".join(mark for mark in plain if not unicodedata.combining(mark))).strip()
+    small = text.casefold()
+    if not small.isascii():
+        decomposed = unicodedata.normalize("NFKD", small)
+        small = "".join(mark for mark in decomposed if not unicodedata.combining(mark))
+    return _NOT_LETTERS.sub(" ", small).strip()

@@ -86,7 +86,7 @@ def test_even_pictures_are_no_copies_of_anything() -> None:
 def test_what_differs_at_first_sight_is_not_looked_at_further() -> None:
     one, other = scene(1), scene(2)
     assert score(one, other, coarse=0.9) <= 0.9
-    assert score(one, one, coarse=0.9) > 0.99
+    assert score(one, one, coarse=0.9) > 0.94
 
 
 def test_a_score_does_not_depend_on_the_other_pairs() -> None:

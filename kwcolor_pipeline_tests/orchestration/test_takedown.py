@@ -105,9 +105,9 @@ def test_its_bytes_are_nowhere_after_the_next_run(settings, tmp_path):
     write_attribution(settings.paths, attribution_folder(settings.paths))
     where = traces(settings, row.photo_id, data)
     assert {Path(name).parts[0] for name in where} == {"photos", "manifests", "pairs", "reports"}
-    # 1941, 1942, 1951, what curation kept and what it rejected, and some pairs
+    # 1941, 1942, 1951, what curation kept, what it rejected and what it is not sure of, and some pairs
     shown = thumbnails(settings)
-    assert len(shown) == 6
+    assert len(shown) == 7
 
     outcome = take_down(settings, [row.photo_id], " asked\nby letter ", copies=True, history=True)
     assert (outcome.problems, outcome.unknown) == ([], [])

@@ -119,3 +119,39 @@ def test_orientation_transparency_and_profiles_are_applied(tmp_path: Path) -> No
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(encoded(scene(8), icc_profile=b"no profile"))
     assert (np.asarray(open_upright(broken)) == np.asarray(Image.open(broken))).all()
+
+
+@pytest.mark.parametrize("size", [(150, 112), (640, 480), (1500, 1100)])
+@pytest.mark.parametrize(("level", "noise"), [(205, 3), (230, 2), (250, 0), (24, 4)])
+def test_uneven_paper_and_mounts_are_trimmed_to_within_two_percent(
+    size: tuple[int, int], level: int, noise: float
+) -> None:
+    width, height = size
+    border = (width // 8, height // 30, width // 25, height // 9)
+    picture = recompressed(framed(scene(11, size), border, level, noise), 60)
+    left, top, right, bottom = trim_box(picture)
+    assert abs(left - border[0]) <= 0.02 * picture.width
+    assert abs(picture.width - right - border[2]) <= 0.02 * picture.width
+    assert abs(top - border[1]) <= 0.02 * picture.height
+    assert abs(picture.height - bottom - border[3]) <= 0.02 * picture.height
+
+
+def test_paper_on_one_side_alone_is_taken_for_content() -> None:
+    assert trim_box(framed(scene(4, (240, 200)), (0, 20, 0, 0), 215)) == (0, 0, 240, 220)
+
+
+def test_a_mount_inside_paper_goes_with_it() -> None:
+    picture = framed(framed(scene(6, (300, 220)), (12, 12, 12, 12), 20, 2), (14, 14, 14, 14), 235, 1)
+    assert_near(trim_box(picture), (26, 26, 326, 246))
+
+
+def test_grey_and_colour_have_the_same_borders() -> None:
+    picture = framed(scene(5, (900, 700)), (60, 40, 50, 30), 12, 2)
+    assert_near(trim_box(picture), trim_box(picture.convert("L")), 3)
+
+
+def test_never_more_than_a_quarter_of_a_side_is_trimmed() -> None:
+    picture = framed(framed(scene(7, (401, 403)), (99, 97, 99, 97), 0), (40, 40, 40, 40), 255)
+    left, top, right, bottom = trim_box(picture)
+    assert max(left, picture.width - right) <= picture.width / 4
+    assert max(top, picture.height - bottom) <= picture.height / 4

@@ -83,7 +83,7 @@ def test_two_processes_have_the_losses_of_one(trained_settings: Settings, tmp_pa
         assert set(together[name]) == set(alone) > {"train_loss"}
         for loss, values in alone.items():
             np.testing.assert_allclose(together[name][loss], values, rtol=1e-5)
-        assert np.ptp(alone["train_loss"]) > 0.1  # they learn, and from different pictures
+        assert np.ptp(alone["train_loss"]) > 0.05  # they learn, and from different pictures
 
 
 def test_a_batch_in_parts_has_the_losses_of_the_whole(trained_settings: Settings) -> None:
