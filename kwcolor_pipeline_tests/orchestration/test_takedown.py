@@ -126,7 +126,7 @@ def test_its_bytes_are_nowhere_after_the_next_run(settings, tmp_path):
     assert again == ["crawled_photos 1941", "deduplicated_photos", "curated_photos", "grayscale_pairs"]
     assert traces(settings, row.photo_id, data) == []
     assert len(read_deduplicated(settings.paths)) == 17
-    assert len(thumbnails(settings) & shown) <= 3  # nothing that was rejected changed
+    assert len(thumbnails(settings) & shown) <= 4  # nothing that was rejected or is in doubt changed
     manifest = read_manifest(settings.paths.manifests / "crawled_photos" / "1941.parquet")
     assert [row.reason for row in manifest if row.title == title] == ["taken_down: asked by letter"]
     assert run(settings) == []
