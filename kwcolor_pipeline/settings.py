@@ -240,7 +240,7 @@ class CurationSettings(_Group):
         0.45, ge=0, le=1, description="Share of exactly even, not dark pixels above which it is a screenshot or a logo"
     )
     max_plain_share: float = Field(
-        0.28,
+        0.32,
         ge=0,
         le=1,
         description="Share of what is not ground in a few even colours above which it is a drawing, map or poster",

@@ -102,3 +102,9 @@ def test_likeness_of_many_is_to_evenly_chosen_ones() -> None:
     found = likeness(vectors)
     assert found.argmin() == 4321
     assert np.delete(found, 4321).min() == pytest.approx(1)
+
+
+def test_the_sample_photographs_may_be_of_any_year() -> None:
+    row = {"year_taken": 2015, "year_taken_last": 2015, "year_published": 2016}
+    assert year_outside({**row, "source": "folder"}, CurationSettings()) is not None
+    assert year_outside({**row, "source": "sample"}, CurationSettings()) is None
