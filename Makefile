@@ -23,6 +23,10 @@ help:  ## Say what can be made
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+.venv/.installed-bench: .venv/.installed
+	@$(PIP) --editable '.[bench]'
+	@touch $@
+
 install: .venv/.installed  ## Install the pipeline into .venv
 
 demo: .venv/.installed  ## Run the whole graph on the embedded photographs and say where the report is

@@ -218,6 +218,7 @@ def main() -> int:
     if not asked.photos:
         say("No --photos: the few photographs that the package brings are used, which says little.")
     of_each = _DRAWN_OF_EACH
+    bordered = [one.path for one in sets[_COLOUR]]  # quick, however many there are
     if asked.quick:
         sets = {name: photographs[:: max(1, len(photographs) // 60)] for name, photographs in sets.items()}
         of_each = 4
@@ -244,7 +245,7 @@ def main() -> int:
     refused = {name: 1 - sum(of_name) / len(of_name) for name, of_name in passed.items()}
     say()
     say(table(["copies without colours", f"refused, of {len(answers)}"], sorted(refused.items())))
-    trimmed = list(on_all_cores(borders, list(enumerate(colour)), worthwhile=64))
+    trimmed = list(on_all_cores(borders, list(enumerate(bordered)), worthwhile=64))
     by_kind = {kind: _share([right for name, right, _, _ in trimmed if name == kind]) for kind in KINDS_OF_BORDERS}
     say()
     say(table(["borders", "trimmed within 2 %"], sorted(by_kind.items())))

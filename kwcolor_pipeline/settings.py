@@ -263,7 +263,7 @@ class CurationSettings(_Group):
         None, description="The same for what was published after it; by default all, since pages show old photographs"
     )
     min_likeness: float = Field(
-        0.35,
+        0.45,
         ge=-1,
         le=1,
         description="Mean cosine of a photograph's embedding with its five nearest among those kept; below it a person "
