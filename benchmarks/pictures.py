@@ -40,16 +40,20 @@ def prepare(count: int, folder: Path, photos: Path | None) -> tuple[list[Path], 
     return sorted(folder.iterdir()), f"photographs of {photos.name}, {len(found)} different ones{repeated}"
 
 
-def drawn(number: int) -> bytes:
-    """A JPEG with about as much detail as a photograph: noise of six sizes, coarse ones strongest."""
+def drawn(number: int, size: tuple[int, int] = (_WIDTH, _HEIGHT), colour: float = 1.0) -> bytes:
+    """A JPEG of ``size`` (width, height) with about as much detail as a photograph: noise of six sizes, coarse ones
+    strongest. It is more colourful than a photograph; ``colour`` is the share of its colour that is left.
+    """
     chance = np.random.default_rng(number)
-    total = np.zeros((_HEIGHT, _WIDTH, 3), np.float32)
+    width, height = size
+    total = np.zeros((height, width, 3), np.float32)
     for octave in range(6):
         rows, columns = 3 * 2**octave, 4 * 2**octave
         noise = chance.integers(0, 256, (rows, columns, 3), np.uint8)
-        scaled = Image.fromarray(noise).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
+        scaled = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
         total += (np.asarray(scaled, np.float32) - 127.5) * 0.6**octave
-    total += chance.standard_normal((_HEIGHT, _WIDTH, 1), np.float32) * 4
+    total = total * colour + total.mean(axis=2, keepdims=True) * (1 - colour)
+    total += chance.standard_normal((height, width, 1), np.float32) * 4
     buffer = io.BytesIO()
     Image.fromarray(np.clip(total + 127.5, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

@@ -139,21 +139,28 @@ def open_upright(path: Path) -> Image.Image:
     Raises OSError (PIL.UnidentifiedImageError is one) where it cannot be decoded.
     """
     with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        profile = opened.info.get("icc_profile")
+        # In place, and below only where it is needed: a copy of a large scan is half a gigabyte.
+        ImageOps.exif_transpose(opened, in_place=True)
+    upright: Image.Image = opened
+    profile = upright.info.get("icc_profile")
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright)
     if profile and upright.mode in ("RGB", "RGBA", "CMYK", "L"):
         upright = _to_srgb(upright, profile, path)
-    return upright.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def open_trimmed(path: Path) -> Image.Image:
     """Like :func:`open_upright`, without the borders."""
     upright = open_upright(path)
-    return upright.crop(trim_box(upright))
+    return cropped(upright, trim_box(upright))
+
+
+def cropped(image: Image.Image, box: Box) -> Image.Image:
+    """The part of ``image`` inside ``box``; itself where that is all of it."""
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def _to_srgb(image: Image.Image, profile: bytes, path: Path) -> Image.Image:

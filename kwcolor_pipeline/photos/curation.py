@@ -21,6 +21,7 @@ from kwcolor_pipeline.photos.borders import BORDERS_VERSION, Box, open_upright, 
 from kwcolor_pipeline.photos.decisions import KEEP, REJECT, decisions_path, read_decisions
 from kwcolor_pipeline.photos.doubts import Doubts
 from kwcolor_pipeline.photos.drawings import measure_drawing
+from kwcolor_pipeline.photos.large import alone_if_large, pixels_of
 from kwcolor_pipeline.photos.measured import Progress, Row, measure_once
 from kwcolor_pipeline.photos.near_duplicates import inherited, read_deduplicated
 from kwcolor_pipeline.photos.rules import UNREADABLE, Verdict, is_coloured, judge
@@ -210,15 +211,17 @@ def _small(image: Image.Image, box: Box) -> Image.Image:
 
 
 def _measures_of(path: Path) -> Row:
-    image = open_upright(path)
-    box = trim_box(image)
-    return {
-        "picture_width": image.width,
-        "picture_height": image.height,
-        **dict(zip(("left", "top", "right", "bottom"), box, strict=True)),
-        **measure(image, box),
-        "transparent_share": _transparent_share(path),
-    }
+    with alone_if_large(pixels_of(path)):
+        transparent_share = _transparent_share(path)
+        image = open_upright(path)
+        box = trim_box(image)
+        return {
+            "picture_width": image.width,
+            "picture_height": image.height,
+            **dict(zip(("left", "top", "right", "bottom"), box, strict=True)),
+            **measure(image, box),
+            "transparent_share": transparent_share,
+        }
 
 
 def _transparent_share(path: Path) -> float:

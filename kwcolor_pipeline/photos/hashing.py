@@ -46,7 +46,7 @@ def hashes_of(path: Path) -> dict[str, Any]:
 
     Raises OSError where it cannot be decoded.
     """
-    grey = _small_grey(path)
+    grey = small_grey(path)
     picture = grey.crop(trim_box(grey))
     # Mirroring what imagehash would resize, or what it resized, is the same: its filter is symmetric.
     for_phash = picture.resize(_PHASH_SIZE, Image.Resampling.LANCZOS)
@@ -80,8 +80,11 @@ def is_flat(image: Image.Image) -> bool:
     return bool(np.asarray(small, dtype=np.float32).std() < _FLAT_DEVIATION)
 
 
-def _small_grey(path: Path) -> Image.Image:
-    """The picture in grey and upright, on white where transparent, its shortest side less than twice ``_SIDE``."""
+def small_grey(path: Path) -> Image.Image:
+    """The picture in grey and upright, on white where transparent, its shortest side 128 to 255 pixels, or what it has.
+
+    Raises OSError where it cannot be decoded.
+    """
     try:
         with Image.open(path) as opened:
             opened.draft("L", (_SIDE, _SIDE))  # a JPEG decodes to a small copy at once
@@ -90,7 +93,8 @@ def _small_grey(path: Path) -> Image.Image:
                 factor = min(grey.size) // _SIDE
                 small = grey.reduce(factor) if factor > 1 else grey
             small.info = opened.info  # where the orientation is
-        return ImageOps.exif_transpose(small)
+        ImageOps.exif_transpose(small, in_place=True)
+        return small
     except OSError:
         raise
     except Exception as error:  # decoders raise anything on bytes made to break them

@@ -28,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint, sha256_of, write_json
-from kwcolor_pipeline.photos.borders import open_upright
+from kwcolor_pipeline.photos.borders import cropped, open_upright
 from kwcolor_pipeline.photos.curation import read_curated
 from kwcolor_pipeline.photos.decolorizing import decolorize
 from kwcolor_pipeline.photos.encoding import jpeg, png
@@ -258,7 +258,7 @@ def _pictures(store: PhotoStore, decolorizer: str, row: Row) -> Files:
     size, box = (row["width"], row["height"]), (row["left"], row["top"], row["right"], row["bottom"])
     path = store.find(row["photo_id"])
     with alone_if_large(row["right"] * row["bottom"]):
-        picture = open_upright(path).crop(box)
+        picture = cropped(open_upright(path), box)
         picture = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
     return {"color.jpg": jpeg(picture), "gray.png": png(decolorize(np.asarray(picture), decolorizer))}
 

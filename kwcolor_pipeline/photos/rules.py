@@ -40,7 +40,7 @@ _PASSES = Verdict(None)
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """A bound on one measure: what is beyond it is refused."""
 
     reason: str
@@ -52,27 +52,27 @@ class _Rule:
     """What is said to the person who is asked because the value is near the bound"""
 
 
-# In the order in which reasons are given.
-_RULES = (
-    _Rule("too_small", "shortest_side", "min_side", True, "Perhaps too small"),
-    _Rule("not_colour", "strong_chroma", "min_strong_chroma", True, "Perhaps grey"),
-    _Rule(
+#: In the order in which reasons are given.
+RULES = (
+    Rule("too_small", "shortest_side", "min_side", True, "Perhaps too small"),
+    Rule("not_colour", "strong_chroma", "min_strong_chroma", True, "Perhaps grey"),
+    Rule(
         "not_a_photograph", "transparent_share", "max_transparent_share", False, "Perhaps a drawing on a clear ground"
     ),
-    _Rule("not_a_photograph", "spread", "max_spread", False, "Perhaps a colour chart"),
-    _Rule("screenshot_or_logo", "even_share", "max_even_share", False, "Perhaps a screenshot or a logo"),
-    _Rule("drawing_or_map", "plain_share", "max_plain_share", False, "Perhaps a drawing, a map or a poster"),
-    _Rule("document_or_title_card", "few_colours", "max_few_colours", False, "Perhaps a page or a title card"),
-    _Rule("collage", "bar", "max_bar", False, "Perhaps a collage"),
-    _Rule("toned", "spread", "min_spread", True, "Perhaps one tone only"),
+    Rule("not_a_photograph", "spread", "max_spread", False, "Perhaps a colour chart"),
+    Rule("screenshot_or_logo", "even_share", "max_even_share", False, "Perhaps a screenshot or a logo"),
+    Rule("drawing_or_map", "plain_share", "max_plain_share", False, "Perhaps a drawing, a map or a poster"),
+    Rule("document_or_title_card", "few_colours", "max_few_colours", False, "Perhaps a page or a title card"),
+    Rule("collage", "bar", "max_bar", False, "Perhaps a collage"),
+    Rule("toned", "spread", "min_spread", True, "Perhaps one tone only"),
 )
 
 
 def judge(rows: Sequence[Row], measures: Mapping[str, Row], wanted: CurationSettings) -> list[Verdict]:
     """What the rules say of each copy. ``rows`` have a ``photo_id`` and a ``title``; ``measures`` are by photo_id."""
     values = _values(rows, measures)
-    beyond: Mask = np.stack([_beyond(rule, values, wanted) for rule in _RULES])
-    near: Mask = np.stack([_near(rule, values, wanted) for rule in _RULES])
+    beyond: Mask = np.stack([_beyond(rule, values, wanted) for rule in RULES])
+    near: Mask = np.stack([_near(rule, values, wanted) for rule in RULES])
     refused: Mask = np.logical_or.reduce(beyond)
     # Refused by one rule beyond doubt, it does not matter how near another one is.
     doubtful: Mask = np.logical_or.reduce(near) & ~np.logical_or.reduce(beyond & ~near)
@@ -85,7 +85,7 @@ def judge(rows: Sequence[Row], measures: Mapping[str, Row], wanted: CurationSett
         elif words.first_in(row["title"]):
             verdicts.append(Verdict(TITLE_SAYS_COLORIZED))
         elif refused[place] or doubtful[place]:
-            rule = _RULES[deciding[place]]
+            rule = RULES[deciding[place]]
             verdicts.append(
                 Verdict(
                     rule.reason if refused[place] else None,
@@ -106,7 +106,7 @@ def is_coloured(measures: Mapping[str, Any], wanted: CurationSettings) -> bool:
 
 def _values(rows: Sequence[Row], measures: Mapping[str, Row]) -> dict[str, Column]:
     """The measures as columns; not a number where a copy could not be read, which no rule is beyond or near."""
-    names = {rule.measure for rule in _RULES} - {"shortest_side"} | {"left", "top", "right", "bottom"}
+    names = {rule.measure for rule in RULES} - {"shortest_side"} | {"left", "top", "right", "bottom"}
     measured = [measures[row["photo_id"]] for row in rows]
     values = {name: np.array([one.get(name) for one in measured], dtype=np.float64) for name in names}
     return values | {
@@ -114,12 +114,12 @@ def _values(rows: Sequence[Row], measures: Mapping[str, Row]) -> dict[str, Colum
     }
 
 
-def _beyond(rule: _Rule, values: Mapping[str, Column], wanted: CurationSettings) -> Mask:
+def _beyond(rule: Rule, values: Mapping[str, Column], wanted: CurationSettings) -> Mask:
     value, bound = values[rule.measure], getattr(wanted, rule.setting)
     return value < bound if rule.is_least else value > bound
 
 
-def _near(rule: _Rule, values: Mapping[str, Column], wanted: CurationSettings) -> Mask:
+def _near(rule: Rule, values: Mapping[str, Column], wanted: CurationSettings) -> Mask:
     value, bound = values[rule.measure], getattr(wanted, rule.setting)
     near: Mask = np.abs(value - bound) <= wanted.borderline_share * abs(bound)
     return near

@@ -18,11 +18,12 @@ import numpy.typing as npt
 import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from kwcolor_pipeline.home import Home, atomic_path
 from kwcolor_pipeline.photos.borders import BORDERS_VERSION, trim_box
+from kwcolor_pipeline.photos.hashing import small_grey
 from kwcolor_pipeline.photos.measured import UNREADABLE, Progress
 from kwcolor_pipeline.photos.store import PhotoStore
 
@@ -37,8 +38,6 @@ Indices = npt.NDArray[np.int64]
 _EMBEDDINGS = pa.schema([("photo_id", pa.string()), ("embedding", pa.binary())])
 _COMPARISONS = pa.schema([("first", pa.string()), ("second", pa.string()), ("score", pa.float32())])
 _VERSION_KEY = b"kwcolor_version"
-# JPEG decodes to a small copy at once.
-_DECODED = (256, 256)
 # Photographs embedded at a time, and pairs compared at a time: what is in memory, and how well matrices are used.
 _BATCH = 64
 _PAIRS = 256
@@ -164,24 +163,15 @@ class SecondLook:
                 yield [one.result() for one in read.pop(0)]
 
     def _small(self, photo_id: str, side: int) -> npt.NDArray[np.uint8] | None:
+        """The picture without borders, in grey and squeezed to a square: [side, side]; None where it cannot be read."""
         try:
-            return small_grey(self._store.find(photo_id), side)
+            grey = small_grey(self._store.find(photo_id))
         except FileNotFoundError:
             raise
         except UNREADABLE as error:
             log.warning("photograph %s… cannot be read: %s", photo_id[:12], error)
             return None
-
-
-def small_grey(path: Path, side: int) -> npt.NDArray[np.uint8]:
-    """The picture at ``path``, upright and without borders, in grey and squeezed to a square: uint8 [side, side].
-
-    Raises OSError where it cannot be decoded.
-    """
-    with Image.open(path) as opened:
-        opened.draft("L", _DECODED)
-        grey = ImageOps.exif_transpose(opened).convert("L")
-    return np.asarray(grey.crop(trim_box(grey)).resize((side, side), Image.Resampling.BOX))
+        return np.asarray(grey.crop(trim_box(grey)).resize((side, side), Image.Resampling.BOX))
 
 
 def similar_pairs(vectors: Vectors, similarity: float, neighbours: int) -> Indices:
@@ -219,7 +209,7 @@ def _ordered(one: str, other: str) -> tuple[str, str]:
 
 
 def _small_version() -> str:
-    return f"borders={BORDERS_VERSION} pillow={PIL.__version__}"
+    return f"2 borders={BORDERS_VERSION} pillow={PIL.__version__}"
 
 
 def _embedding_version() -> str:

@@ -9,29 +9,34 @@ from typing import Any
 _SENTENCES: dict[str, str] = {
     "unreadable": "The file cannot be read",
     "title_says_colorized": "The title says that the colours were added later",
-    "perhaps_colorized": "Other copies have no colours, so these may have been added later",
+    "perhaps_colorized": "The colours may have been added later",
     "too_small": "Too small",
     "not_colour": "Hardly any colour",
     "toned": "One tone only, like sepia",
-    "tinted": "Tinted, not photographed in colour",
-    "not_a_photograph": "Looks like a drawing, map, page or screenshot",
+    "not_a_photograph": "Does not look like a photograph",
+    "screenshot_or_logo": "Looks like a screenshot or a logo",
+    "drawing_or_map": "Looks like a drawing, a map or a poster",
+    "document_or_title_card": "Looks like a page or a title card",
+    "collage": "Looks like several pictures in one",
     "off_topic": "Seems to be about something else",
     "turned_down": "Turned down by a person",
-    "borderline": "Close to a bound",
 }
 
 
 def in_words(reason: str) -> str:
-    """A reason's sentence without an end; an unknown one as it is written, with spaces."""
-    return _SENTENCES.get(reason) or reason.replace("_", " ").capitalize()
+    """A reason's sentence without an end; what is none of the known ones as it is written, with spaces."""
+    return _SENTENCES.get(reason) or reason[:1].upper() + reason[1:].replace("_", " ")
 
 
 def explained(row: Mapping[str, Any]) -> str:
-    """Why the photograph of a curated row is kept or not, and why a person should look, in one or two sentences."""
+    """Why the photograph of a curated row is kept or not, and why a person should look, in one or two sentences.
+
+    ``review`` is a sentence of curation's own.
+    """
     reason, review = row.get("reason"), row.get("review")
     said = [in_words(reason) if reason else "Nothing speaks against it"]
-    if review and review != reason:
-        said.append(in_words(review))
+    if review:
+        said.append(review)
     return ". ".join(said) + _measured(row) + "."
 
 

@@ -24,12 +24,7 @@ from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings, load_settings
 from kwcolor_pipeline_tests.faults.damaged_pictures import COUNT, thousand
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    # Every process that works on photographs counts whole, with the libraries that they share: 2.7 GiB measured.
-    pytest.mark.xfail(reason="the processes' resident memory adds up to more than 2 GiB since the second look"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 GIB = 2**30
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "GIF": "gif", "BMP": "bmp"}

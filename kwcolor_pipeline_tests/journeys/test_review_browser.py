@@ -130,7 +130,7 @@ def home(tmp_path: Path) -> tuple[PhotoHome, dict[str, str]]:
         "large": home.add(encoded(large), title="A harbour", year_taken=1942),
         "small": home.add(encoded(large.resize((240, 180))), title="The harbour", source="loc"),
     }
-    doubt = {"review": "borderline", "threshold": 6.0}
+    doubt = {"review": "Perhaps grey", "threshold": 6.0}
     clear = {"review": None, "number": None, "threshold": None}
     rows = dict.fromkeys(ids.values(), clear)
     rows |= {ids["bridge"]: doubt | {"number": 5.75}, ids["road"]: doubt | {"number": 4.5}}

@@ -43,7 +43,7 @@ def small_home(root: Path, **settings: Any) -> tuple[PhotoHome, list[str]]:
         home.add(encoded(scene(3).convert("L")), title="Grey bridge", year_taken=1944),
         home.add(encoded(scene(4).convert("L")), title="Grey road", date_text="ca. 1944"),
     ]
-    doubts = {"review": "borderline", "threshold": 6.0}
+    doubts = {"review": "Perhaps grey", "threshold": 6.0}
     curated(home, **{ids[1]: {**doubts, "number": 6.3}, ids[2]: {**doubts, "number": 5.9}})
     return home, ids
 

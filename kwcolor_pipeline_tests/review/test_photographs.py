@@ -38,7 +38,7 @@ def test_what_is_most_doubtful_comes_first(tmp_path: Path) -> None:
     rows = read_curated(home.settings.paths)
     numbers = dict(zip(ids, (None, 9.0, 5.0, 6.1), strict=True))
     for row in rows:
-        row |= {"review": None if row["photo_id"] == ids[0] else "borderline", "number": numbers[row["photo_id"]]}
+        row |= {"review": None if row["photo_id"] == ids[0] else "Perhaps grey", "number": numbers[row["photo_id"]]}
         row |= {"threshold": 6.0, "kept": True, "reason": None}
     write_curated(home.settings.paths, rows)
     found = Photographs(home.settings).page("all", "", "", "", 0, 100)["photographs"]
@@ -49,8 +49,8 @@ def test_reasons_and_words_narrow_a_view(tmp_path: Path) -> None:
     home, _ = small_home(tmp_path)
     photographs = Photographs(home.settings)
     found = photographs.page("rejected", "", "", "", 0, 100)["reasons"]
-    assert {entry["reason"]: entry["count"] for entry in found} == {"not_colour": 2, "borderline": 1}
-    assert titles(photographs, "rejected", reason="borderline") == ["Grey bridge"]
+    assert {entry["reason"]: entry["count"] for entry in found} == {"not_colour": 2, "Perhaps grey": 1}
+    assert titles(photographs, "rejected", reason="Perhaps grey") == ["Grey bridge"]
     assert titles(photographs, "all", words="müller 1943") == ["Doubtful river"]
     assert titles(photographs, "all", words="müller 1944") == []
 

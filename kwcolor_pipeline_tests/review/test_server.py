@@ -95,7 +95,7 @@ def test_photographs_come_in_pages(client: Client, ids: list[str]) -> None:
     assert len(client.get("/api/photographs")["photographs"]) == 2
     found = client.get("/api/photographs?view=rejected&reason=not_colour&q=bridge")["photographs"]
     assert [photo["title"] for photo in found] == ["Grey bridge"]
-    assert found[0]["why"].startswith("Hardly any colour. Close to a bound (5.9; the bound is 6)")
+    assert found[0]["why"].startswith("Hardly any colour. Perhaps grey (5.9; the bound is 6)")
     assert client.get(f"/api/photographs/{ids[0]}")["title"] == "Kept tank"
 
 
