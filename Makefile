@@ -8,10 +8,10 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-slow oracle lint format clean
+.PHONY: help install demo ui test test-slow oracle oracle-deoldify lint format clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .venv/.installed: setup.cfg pyproject.toml constraints.txt
 	@echo "Installing into .venv; PyTorch is large, so the first time takes some minutes."
@@ -51,6 +51,17 @@ test-slow: .venv/.installed-dev  ## Run the longer proofs: killed processes, rea
 oracle: .venv-oracle/.installed  ## Compare the paper's networks and training with fastai's own
 	@$(CLEAN) HF_HUB_OFFLINE=1 .venv-oracle/bin/python -W ignore -m oracle
 
+.venv-deoldify/.installed: oracle/deoldify-requirements.txt constraints.txt
+	@echo "Installing DeOldify's code and a PyTorch beside it into .venv-deoldify; the first time takes some minutes."
+	@test -x .venv-deoldify/bin/python || $(PYTHON) -m venv .venv-deoldify
+	@.venv-deoldify/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement oracle/deoldify-requirements.txt
+	@.venv-deoldify/bin/pip install --quiet --disable-pip-version-check --no-deps deoldify==0.0.1
+	@touch $@
+
+oracle-deoldify: .venv-deoldify/.installed  ## Compare the rebuilt DeOldify networks with its own code
+	@$(CLEAN) .venv-deoldify/bin/python -W ignore -m oracle.deoldify_check
+
 lint: .venv/.installed-dev  ## Check style, imports and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -61,4 +72,4 @@ format: .venv/.installed-dev  ## Rewrite the code in the project's style
 	@$(BIN)/ruff format .
 
 clean:  ## Remove the environments and the caches; photographs and models in var stay
-	rm -rf .venv .venv-oracle .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-oracle .venv-deoldify .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -26,7 +26,7 @@ from report import conclude, machine_facts, options, say, table
 
 from kwcolor_pipeline.colorize.engine import Colorizer
 from kwcolor_pipeline.colour.lab import rgb_to_lab
-from kwcolor_pipeline.evaluation.evaluate import COLOURFULNESS_DISTANCE, FRECHET, TableRow, evaluate
+from kwcolor_pipeline.evaluation.evaluate import COLOURFULNESS_DISTANCE, FRECHET, TableRow, by_grey, evaluate
 from kwcolor_pipeline.networks.generator import CHROMA_SCALE, Generator, UpBlock
 from kwcolor_pipeline.photos.pairs import read_pairs
 from kwcolor_pipeline.settings import Settings
@@ -151,7 +151,7 @@ def main() -> int:
         for variant in variants:
             colorizer, seen[variant.name] = train_for(settings, variant, caches[variant.data], seconds, asked.size)
             truths = ((p.photo_id, p.photo_id[:12], p.gray, p.color) for p in read_pairs(settings.paths, "test"))
-            evaluation = evaluate(truths, {variant.name: colorizer}, lambda _: None)
+            evaluation = evaluate(truths, {variant.name: by_grey(colorizer)}, lambda _: None)
             rows |= {row.colorizer: row for row in evaluation.table}
             numbers = rows[variant.name].metrics
             say(f"{variant.name}: " + ", ".join(f"{name} {numbers[name].value:.2f}" for name in _SHOWN))

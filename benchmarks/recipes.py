@@ -29,7 +29,7 @@ from homes import home_with_pairs
 from report import Promise, conclude, machine_facts, options, say, table
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.evaluation.evaluate import COLOURFULNESS_DISTANCE, FRECHET, Evaluation, evaluate
+from kwcolor_pipeline.evaluation.evaluate import COLOURFULNESS_DISTANCE, FRECHET, Evaluation, by_grey, evaluate
 from kwcolor_pipeline.photos.pairs import read_pairs
 from kwcolor_pipeline.settings import Settings, load_settings
 from kwcolor_pipeline.training.adversarial import Adversarial, train_gan
@@ -149,7 +149,7 @@ def measure(settings: Settings, runs: list[Run]) -> Evaluation:
     colorizers = {}
     for run in runs:
         for stage, name in (("pretrain", f"{run.recipe}, generator alone"), ("gan", run.recipe)):
-            colorizers[name] = open_colorizer(Path(run.folders[stage]), settings.device)
+            colorizers[name] = by_grey(open_colorizer(Path(run.folders[stage]), settings.device))
     truths = ((p.photo_id, p.photo_id[:12], p.gray, p.color) for p in read_pairs(settings.paths, "test"))
     return evaluate(truths, colorizers, lambda _: None)
 

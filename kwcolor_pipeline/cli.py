@@ -172,18 +172,25 @@ def evaluate(
 
 
 @app.command()
-def versions() -> None:
-    """List the registered model versions with their aliases and test metrics."""
+def versions(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all tags and metrics as JSON.")] = False,
+) -> None:
+    """List the registered model versions, newest first, as MLflow's page does; `★` marks the champion.
+
+    With the preset and the data that each learned from, and what it measured on the test split.
+    """
     from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
+    from kwcolor_pipeline.tracking.version_table import version_records, version_table
 
     tracking = open_tracking(load_settings())
     tracking.prepare()
-    found = tracking.versions()
-    metrics = ("test_ciede2000", "test_colourfulness", "test_psnr")
-    table = Table("version", "aliases", "created", *(name.removeprefix("test_") for name in metrics))
-    for version in found:
-        numbers = (f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in metrics)
-        table.add_row(str(version.number), ", ".join(version.aliases), f"{version.created:%Y-%m-%d %H:%M}", *numbers)
+    if as_json:
+        _out.print_json(json.dumps(version_records(tracking)))
+        return
+    headings, rows = version_table(tracking.versions())
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*map(escape, row), style="bold" if row[0] else None)
     _out.print(table)
 
 
@@ -204,6 +211,43 @@ def sources() -> None:
         needs = f"[yellow]{escape(source.missing)}[/]" if source.missing else "nothing more"
         table.add_row(name, escape(source.about), source.years, source.limits, escape(source.licences), needs)
     _out.print(table)
+
+
+@app.command()
+def baselines(
+    export: Annotated[
+        Path | None, typer.Option(help="Write the grey test photographs into this folder, for other programs.")
+    ] = None,
+) -> None:
+    """List the colorizers that a model can be compared with: which are available, and how to get the others.
+
+    The evaluation compares with all that the settings name, for instance
+    `KWCOLOR_BASELINES__DEOLDIFY_ARTISTIC=/weights/ColorizeArtistic_gen.pth`. Nothing is downloaded.
+
+    Any program that colorizes files can be one: `kwcolor baselines --export grey` writes the grey test photographs,
+    the program writes its results under the same names, and `KWCOLOR_BASELINES__FOLDERS=its name=its folder` names
+    them.
+    """
+    from kwcolor_pipeline.baselines.catalogue import available_baselines
+
+    settings = load_settings()
+    if export is not None:
+        from kwcolor_pipeline.baselines.results import export_test_photographs
+
+        count = export_test_photographs(settings.paths, export)
+        noun = "photograph" if count == 1 else "photographs"
+        _out.print(f"[green]Done:[/] {count} grey {noun} in {escape(str(export))}.", soft_wrap=True, highlight=False)
+        return
+    found = available_baselines(settings)
+    table = Table("baseline", "what", "state")
+    for baseline in found:
+        state = "[green]available[/]" if baseline.available else "[yellow]not here[/]"
+        table.add_row(f"[bold]{escape(baseline.name)}[/]", escape(baseline.about), state)
+    _out.print(table)
+    for baseline in found:
+        if baseline.missing:
+            line = f"[bold]{escape(baseline.name)}:[/] {escape(baseline.missing)}"
+            _out.print(line, soft_wrap=True, highlight=False)
 
 
 @app.command()

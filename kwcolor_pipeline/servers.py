@@ -70,7 +70,7 @@ def serve(
         _require_free_port(server)
     _prepare_tracking(settings)
     prepare_dagster_home(settings)
-    environment = _environment(settings, mlflow_port)
+    environment = _environment(settings, dagster_port, mlflow_port)
     with _stop_requests() as stop:
         running: list[tuple[Server, subprocess.Popen[bytes]]] = []
         try:
@@ -145,7 +145,7 @@ def _prepare_tracking_here(settings: Settings) -> None:
     open_tracking(settings).prepare()
 
 
-def _environment(settings: Settings, mlflow_port: int) -> dict[str, str]:
+def _environment(settings: Settings, dagster_port: int, mlflow_port: int) -> dict[str, str]:
     """What the servers inherit, and what has to hold for the runs that Dagster starts in them."""
     environment = {
         **os.environ,
@@ -160,6 +160,8 @@ def _environment(settings: Settings, mlflow_port: int) -> dict[str, str]:
     }
     if not _has_mlflow_server(settings) and "mlflow_ui_url" not in settings.model_fields_set:
         environment["KWCOLOR_MLFLOW_UI_URL"] = f"http://{_HOST}:{mlflow_port}"
+    if "dagster_ui_url" not in settings.model_fields_set:
+        environment["KWCOLOR_DAGSTER_UI_URL"] = f"http://{_HOST}:{dagster_port}"
     return environment
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -301,6 +301,20 @@ class CurationSettings(_Group):
     )
 
 
+class EvaluationSettings(_Group):
+    """How models are compared, and what keeps one from becoming champion."""
+
+    min_colourfulness_share: float = Field(
+        0.2, ge=0, le=1, description="Share of the originals' mean colourfulness that a model's results have to reach"
+    )
+    max_more_uniform: float = Field(
+        0.3, ge=0, le=1, description="How much more uniform in hue a model's results may be than the originals, of 1"
+    )
+    target_photographs: int = Field(
+        12, ge=0, description="Photographs without colours that the report shows and whose stability it measures"
+    )
+
+
 class ReviewSettings(_Group):
     """What a person decides about photographs."""
 
@@ -337,6 +351,64 @@ class PairSettings(_Group):
     test_share: float = Field(0.22, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
 
 
+def _local_path(value: Any) -> Any:
+    if value is None:
+        return None
+    if not str(value).strip() or "://" in str(value):
+        raise ValueError("has to be a local file or folder")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # `~name` of nobody on this machine
+        raise ValueError(str(error)) from error
+
+
+_LocalPath = Annotated[Path, BeforeValidator(_local_path)]
+
+
+class BaselineSettings(_Group):
+    """Other people's colorizers that a model is compared with; `kwcolor baselines` says how to get each."""
+
+    deoldify_artistic: _LocalPath | None = Field(
+        None, description="DeOldify's ColorizeArtistic_gen.pth; one with another sha256 is not opened"
+    )
+    deoldify_stable: _LocalPath | None = Field(
+        None, description="DeOldify's ColorizeStable_gen.pth; one with another sha256 is not opened"
+    )
+    deoldify_onnx: _LocalPath | None = Field(None, description="ONNX export of one of DeOldify's networks")
+    deoldify_onnx_values: str = Field(
+        "pixels",
+        pattern="^(pixels|unit|normalised)$",
+        description="What that export takes and gives: `pixels` RGB from 0 to 255, `unit` RGB from 0 to 1, "
+        "`normalised` values normalised with ImageNet's statistics, as the bare network does",
+    )
+    ddcolor_onnx: _LocalPath | None = Field(None, description="ONNX export of DDColor")
+    folders: Annotated[dict[str, _LocalPath], NoDecode] = Field(
+        {},
+        description="Folders of results that other programs made, each file named after its photograph; "
+        "`name=folder`, comma separated, or a table. `kwcolor baselines --export` writes what to colorize",
+    )
+    render_factor: int = Field(
+        35,
+        ge=2,
+        le=100,
+        description="Sixteenths of the side of the square at which DeOldify sees a picture; at its default of 35 a "
+        "picture takes about 40 s on two CPU cores",
+    )
+
+    @field_validator("folders", mode="before")
+    @classmethod
+    def _named_folders(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        folders: dict[str, str] = {}
+        for entry in filter(None, (part.strip() for part in value.split(","))):
+            name, equals, folder = (part.strip() for part in entry.partition("="))
+            if not (name and equals and folder) or name in folders:
+                raise ValueError(f"has to be `name=folder`, comma separated, each name once, and `{entry}` is not")
+            folders[name] = folder
+        return folders
+
+
 class Settings(BaseSettings):
     """All settings of the pipeline."""
 
@@ -368,6 +440,7 @@ class Settings(BaseSettings):
         None, description="MLflow server or database; a SQLite file in the home folder where it is not set"
     )
     mlflow_ui_url: str = Field("http://127.0.0.1:5000", description="Where people open MLflow; for links")
+    dagster_ui_url: str = Field("http://127.0.0.1:3000", description="Where people open Dagster; for links")
     mlflow_experiment: str = Field("kwcolor", description="MLflow experiment that holds the runs")
     loc: LocSettings = LocSettings()
     commons: CommonsSettings = CommonsSettings()
@@ -380,6 +453,8 @@ class Settings(BaseSettings):
     curation: CurationSettings = CurationSettings()
     review: ReviewSettings = ReviewSettings()
     pairs: PairSettings = PairSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    baselines: BaselineSettings = BaselineSettings()
 
     @field_validator("sources", "korean_war_sources", mode="before")
     @classmethod

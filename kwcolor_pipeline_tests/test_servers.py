@@ -180,12 +180,14 @@ def test_the_configuration_loads_on_sqlite(tmp_path: Path, monkeypatch: pytest.M
 def test_what_the_servers_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KWCOLOR_CONTACT", "me@example.org")
     monkeypatch.delenv("KWCOLOR_MLFLOW_UI_URL", raising=False)
-    environment = servers._environment(load_settings(home=tmp_path), 5123)
+    monkeypatch.delenv("KWCOLOR_DAGSTER_UI_URL", raising=False)
+    environment = servers._environment(load_settings(home=tmp_path), 3123, 5123)
     assert environment["KWCOLOR_HOME"] == str(tmp_path)
     assert environment["KWCOLOR_CONTACT"] == "me@example.org"
     assert environment["KWCOLOR_MLFLOW_UI_URL"] == "http://127.0.0.1:5123"
+    assert environment["KWCOLOR_DAGSTER_UI_URL"] == "http://127.0.0.1:3123"
     secret = load_settings(home=tmp_path, mlflow_tracking_uri="postgresql://u:secret@h/db", mlflow_ui_url="http://ours")
-    assert "KWCOLOR_MLFLOW_UI_URL" not in servers._environment(secret, 5123)
+    assert "KWCOLOR_MLFLOW_UI_URL" not in servers._environment(secret, 3123, 5123)
     assert "secret" not in " ".join(servers._mlflow_server(secret, 5123).command)
 
 

@@ -1,40 +1,53 @@
 """Asset: the report on the test split; it moves the alias `champion`, or not."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
+from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.metadata import table
-from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline.tracking.mlflow_tracking import PROMOTED_TAG, WEIGHTS_TAG, Tracking, Version
+from kwcolor_pipeline.tracking.mlflow_tracking import (
+    PRESET_TAG,
+    PROMOTED_TAG,
+    WEIGHTS_TAG,
+    Tracking,
+    Version,
+    promotion_tags,
+)
 
 if TYPE_CHECKING:
-    from kwcolor_pipeline.evaluation.comparison import Rival
     from kwcolor_pipeline.evaluation.evaluate import TableRow
+    from kwcolor_pipeline.evaluation.verdict import Rival
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+#: Preset that is always compared with, and its name in tables.
+_PAPER = "paper"
 
 
 @dg.asset(
-    deps=["grayscale_pairs", "pretrained_generator", "gan_model"],
+    deps=["grayscale_pairs", "pretrained_generator", "gan_model", "korean_war_photos"],
     group_name="results",
     kinds={"python", "mlflow"},
     owners=["team:kwcolor"],
     code_version=str(CODE_VERSION),
-    automation_condition=ON_NEW_CONTENT,
+    automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
 def evaluation_report(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
 ) -> dg.MaterializeResult:
-    """Grey copy, generator alone, GAN model, champion and truth side by side on photographs that never trained.
+    """Grey copy, generator, GAN model, champion, DeOldify and truth side by side on photographs that never trained.
 
-    Metrics with 95 % bootstrap intervals, as an HTML page, as JSON and in MLflow. The new version
-    becomes champion when it is surely better than the old one, and never when it is worse than grey.
+    Metrics with 95 % bootstrap intervals, as an HTML page, as Markdown, as JSON and in MLflow; a few target
+    photographs with what can be measured without a truth. The new version becomes champion when it is surely better
+    than the old one, and never when it is worse than grey, when its colours collapsed, or when a test photograph is
+    found among what it trained on. `kwcolor baselines` says how to get DeOldify and others into the table.
     """
     from kwcolor_pipeline.evaluation.comparison import GAN, compare
+    from kwcolor_pipeline.evaluation.verdict import DECIDING_METRIC
     from kwcolor_pipeline.training.stages import latest
 
     tracking = mlflow.open()
@@ -42,7 +55,9 @@ def evaluation_report(
     if version is None:
         raise dg.Failure("The GAN model is not registered; materialize gan_model again.", allow_retries=False)
     champion = tracking.champion()
-    comparison = compare(settings, _rival(settings, tracking, champion), f"version {version.number}")
+    rival = _rival(settings, tracking, champion)
+    others = _paper_model(settings, tracking, (version, champion))
+    comparison = compare(settings, rival, f"version {version.number}", others)
     evaluation, verdict = comparison.evaluation, comparison.verdict
     numbers = {
         f"{row.colorizer}/{name}".replace(" ", "_").replace(",", ""): value.value
@@ -52,23 +67,29 @@ def evaluation_report(
     own = next(row for row in evaluation.table if row.colorizer == GAN)
     tested = {f"test_{name}": value.value for name, value in own.metrics.items()}
     # A reused report may be of a run that was killed before it had told MLflow, or MLflow's database is a new one.
+    links: dict[str, dg.MetadataValue] = {}
     if not (comparison.reused and tested.keys() <= version.metrics.keys()):
-        with mlflow.run_for(context, {"model_version": version.number, "preset": settings.preset}) as (_, run):
+        params = {"model_version": version.number, "preset": settings.preset, "test_split": comparison.test_split}
+        with mlflow.run_for(context, params) as (_, run):
             run.log_metrics(numbers)
             run.log_artifact(comparison.report)
             run.log_artifact(comparison.metrics_file)
+            run.log_artifact(comparison.markdown_file)
+            links = link(run)
         tracking.log_version_metrics(version, tested)
     # A report that was there before may have been killed before it could promote. A version is promoted
     # once: where somebody went back to another champion since then, that one stays.
     expected = (comparison.rival_weights, version.tags[WEIGHTS_TAG])
     unmoved = (champion.tags[WEIGHTS_TAG] if champion else None) in expected
     if verdict.promote and unmoved and PROMOTED_TAG not in version.tags:
-        tracking.promote(version, {PROMOTED_TAG: verdict.reason})
+        numbers_of_it = verdict.numbers | {"metric": DECIDING_METRIC, "test_split": comparison.test_split}
+        tracking.promote(version, promotion_tags(verdict.reason, **numbers_of_it))
     context.log.info(verdict.reason)
     return dg.MaterializeResult(
         metadata={
             "summary": comparison.result.summary["summary"],
             "verdict": verdict.reason,
+            "report_in_short": dg.MetadataValue.md(comparison.markdown_file.read_text(encoding="utf-8")),
             "metrics": _metric_table(evaluation.table),
             "report": dg.MetadataValue.path(str(comparison.report)),
             "metrics_json": dg.MetadataValue.path(str(comparison.metrics_file)),
@@ -76,6 +97,7 @@ def evaluation_report(
             "test_photographs": len(evaluation.rows_of(GAN)),
             "reused": comparison.reused,
             **tested,
+            **links,
         },
         data_version=dg.DataVersion(comparison.result.data_version),
     )
@@ -94,9 +116,21 @@ def _metric_table(measured: Sequence["TableRow"]) -> dg.MetadataValue:
 
 def _rival(settings: Settings, tracking: Tracking, champion: Version | None) -> "Rival | None":
     """The champion as the comparison takes it; None where there is none."""
-    from kwcolor_pipeline.evaluation.comparison import Rival
+    from kwcolor_pipeline.evaluation.verdict import Rival
 
     if champion is None:
         return None
-    folder = tracking.download(champion, settings.paths.models / "downloaded" / str(champion.number))
-    return Rival(champion.number, champion.tags[WEIGHTS_TAG], folder)
+    return Rival(champion.number, champion.tags[WEIGHTS_TAG], _bundle(settings, tracking, champion))
+
+
+def _paper_model(settings: Settings, tracking: Tracking, taking_part: Sequence[Version | None]) -> dict[str, Path]:
+    """The newest version of the preset `paper` by the name that it has in tables, unless it takes part already."""
+    found = (version for version in tracking.versions() if version.tags.get(PRESET_TAG) == _PAPER)
+    paper = next(found, None)
+    if paper is None or paper.number in {version.number for version in taking_part if version}:
+        return {}
+    return {_PAPER: _bundle(settings, tracking, paper)}
+
+
+def _bundle(settings: Settings, tracking: Tracking, version: Version) -> Path:
+    return tracking.download(version, settings.paths.models / "downloaded" / str(version.number))

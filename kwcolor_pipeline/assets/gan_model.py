@@ -8,7 +8,7 @@ from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_TAG, TrackedRun, Tracking
+from kwcolor_pipeline.tracking.mlflow_tracking import DATA_TAG, PRESET_TAG, WEIGHTS_TAG, TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import CODE_VERSION
 
 
@@ -64,11 +64,10 @@ def _register(tracking: Tracking, run: TrackedRun, trained: Any) -> None:
     description = trained.bundle.description
     tags = {
         WEIGHTS_TAG: trained.bundle.weights_sha256,
-        "kwcolor.preset": description["preset"]["name"],
-        "kwcolor.pairs": description["asked"]["pairs"],
+        PRESET_TAG: description["preset"]["name"],
+        DATA_TAG: description["asked"]["pairs"],
     }
     # Curves end with the last epoch; the weights are those of the best one.
     run.log_metrics({f"best_{name}": value for name, value in description["validation"].items()})
-    tracking.register_version(
-        run, trained.bundle.folder, tags, f"Trained on {description['training_pictures']} pictures."
-    )
+    learned = f"Trained on {description['training_pictures']} pictures with the preset {tags[PRESET_TAG]}."
+    tracking.register_version(run, trained.bundle.folder, tags, learned)

@@ -1,4 +1,4 @@
-"""Geometry of the report's two kinds of chart, in the units of their SVG view box.
+"""Geometry of the report's charts, in the units of their SVG view box.
 
 Belongs here: from numbers to points, bars and ticks. How they are drawn and coloured is in the
 templates.
@@ -13,6 +13,8 @@ import numpy as np
 WIDTH, HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 396, 14, 206
 _TICKS = 5
+#: Radius of a rose's longest sector.
+ROSE_RADIUS = 90
 #: Bins of a histogram, about; so many between two ticks that edges and ticks meet.
 _BINS = 16
 
@@ -119,25 +121,81 @@ def _outline(counts: Sequence[int], edges: Sequence[float], x_axis: _Axis, y_axi
 
 
 def histogram(
-    title: str, x_label: str, bars: tuple[str, Sequence[float]], outline: tuple[str, Sequence[float]]
+    title: str, x_label: str, bars: tuple[str, Sequence[float]], *outlines: tuple[str, Sequence[float]]
 ) -> Chart:
-    """Two named samples in the same bins from 0: one as bars, one as an outline over them."""
-    x_axis = _x_axis(0, max(*bars[1], *outline[1]))
+    """Named samples in the same bins from 0: the first as bars, the others as outlines over them."""
+    samples = [bars, *outlines]
+    x_axis = _x_axis(0, max(value for _, values in samples for value in values))
     spaces = len(x_axis.steps) - 1
     edges = np.linspace(0, x_axis.steps[-1], spaces * max(1, round(_BINS / spaces)) + 1).tolist()
-    counts = np.histogram(bars[1], edges)[0].tolist()
-    outline_counts = np.histogram(outline[1], edges)[0].tolist()
-    y_axis = _y_axis(0, max(counts + outline_counts))
+    counts, *outline_counts = [np.histogram(values, edges)[0].tolist() for _, values in samples]
+    y_axis = _y_axis(0, max(count for sample in (counts, *outline_counts) for count in sample))
     drawn = [
         Bar(
             x_axis.at(left),
             y_axis.at(count),
             x_axis.at(right) - x_axis.at(left) - 1,
             _BOTTOM - y_axis.at(count),
-            f"{count} photographs from {left:.3g} to {right:.3g}",
+            f"{count} {'photograph' if count == 1 else 'photographs'} from {left:.3g} to {right:.3g}",
         )
         for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True)
         if count
     ]
-    lines = [(outline[0], _outline(outline_counts, edges, x_axis, y_axis))]
+    lines = [
+        (name, _outline(counted, edges, x_axis, y_axis))
+        for (name, _), counted in zip(outlines, outline_counts, strict=True)
+    ]
     return Chart(title, x_label, x_axis.ticks, y_axis.whole_ticks, lines, drawn, bars[0])
+
+
+@dataclass(frozen=True)
+class Rose:
+    """Shares around a circle: ``sectors`` are (index, SVG path, sentence), ``outline`` the path
+    of another's over them.
+
+    The area of a sector is in proportion to its share. The circle has its centre at 0, 0; angles run
+    anticlockwise from the right, as in the plane of a* and b*.
+    """
+
+    title: str
+    sectors: list[tuple[int, str, str]]
+    outline: str
+
+
+def _point(radius: float, turn: float) -> str:
+    angle = 2 * math.pi * turn
+    return f"{radius * math.cos(angle):.1f} {-radius * math.sin(angle):.1f}"
+
+
+def roses(samples: Mapping[str, Sequence[float]], reference: Sequence[float]) -> list[Rose]:
+    """A rose of each sample's shares, all to one scale, each with the outline of ``reference`` over it.
+
+    All have equally many sectors. A sample without any share gives a rose without sectors.
+    """
+    largest = max(max(shares) for shares in (*samples.values(), reference)) or 1.0
+    count = len(reference)
+
+    def radius(share: float) -> float:
+        return ROSE_RADIUS * math.sqrt(share / largest)
+
+    corners = [
+        _point(radius(share), (index + end) / count) for index, share in enumerate(reference) for end in (0.0, 1.0)
+    ]
+    outline = f"M{' L'.join(corners)} Z"
+
+    def sector(index: int, share: float) -> str:
+        far = radius(share)
+        start, end = _point(far, index / count), _point(far, (index + 1) / count)
+        return f"M0 0 L{start} A{far:.1f} {far:.1f} 0 0 0 {end} Z"
+
+    def says(index: int, share: float) -> str:
+        return f"{share:.1%} between {index * 360 // count}° and {(index + 1) * 360 // count}°"
+
+    return [
+        Rose(
+            name,
+            [(index, sector(index, share), says(index, share)) for index, share in enumerate(shares) if share],
+            outline,
+        )
+        for name, shares in samples.items()
+    ]

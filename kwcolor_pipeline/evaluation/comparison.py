@@ -1,69 +1,58 @@
-"""The comparison of models on the test split, its files, and who deserves to be champion.
+"""The comparison of models on the test split: what is compared, the report, and the verdict with its numbers.
 
-Belongs here: what is compared with what and the verdict. Measuring one photograph is in
-``metrics``, the page in ``report``; the model registry is not known here.
+Belongs here: which colorizers stand side by side, when a comparison has to be made again, and its files. Measuring is
+in ``evaluate``, who becomes champion in ``verdict``, the page in ``report``; the model registry is not known here.
 """
 
 import datetime
+import importlib.metadata
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from kwcolor_pipeline.colorize.engine import Colorizer, open_colorizer
-from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Evaluation, evaluate
-from kwcolor_pipeline.evaluation.metrics import Interval
+from kwcolor_pipeline.baselines.catalogue import available_baselines, baselines_fingerprint, open_baselines
+from kwcolor_pipeline.colorize.engine import open_colorizer
+from kwcolor_pipeline.evaluation.evaluate import TRUTH, Colorize, Evaluation, evaluate
+from kwcolor_pipeline.evaluation.feature_cache import FeatureCache
+from kwcolor_pipeline.evaluation.hues import SECTORS, hue_shares
+from kwcolor_pipeline.evaluation.leaks import find_leaks
 from kwcolor_pipeline.evaluation.report import (
     LossCurves,
     Panel,
     Provenance,
     ReportData,
     choose_photographs,
+    markdown,
+    paired_comparisons,
     summary,
     write_report,
 )
+from kwcolor_pipeline.evaluation.targets import Targets, colorized_targets, shown_targets
+from kwcolor_pipeline.evaluation.verdict import Rival, Verdict, decide
 from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, write_json
-from kwcolor_pipeline.networks.bundle import Bundle
+from kwcolor_pipeline.networks.bundle import Bundle, read_bundle
+from kwcolor_pipeline.networks.features import Picture, lite0_version
 from kwcolor_pipeline.photos.pairs import read_index, read_pairs
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.training.stages import Trained, latest, pairs_version
 
 #: Raise when a change here changes the numbers or the page.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 #: Names of the colorizers in the table.
 GENERATOR = "generator alone"
 GAN = "GAN model"
-#: The metric that decides about the champion; lower is better.
-DECIDING_METRIC = "ciede2000"
+#: Our own models: their names in the table and the assets that made them.
+_OURS = {GENERATOR: "pretrained_generator", GAN: "gan_model"}
 
-_REPORT, _METRICS, _RESULT = "report.html", "metrics.json", "result.json"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The champion that the new model has to beat."""
-
-    number: int
-    weights_sha256: str
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return f"champion, version {self.number}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the new model becomes champion, and why in one sentence."""
-
-    promote: bool
-    beats_grey: bool
-    reason: str
+_REPORT, _METRICS, _MARKDOWN, _RESULT = "report.html", "metrics.json", "report.md", "result.json"
+_PACKAGES = ("kwcolor_pipeline", "torch", "torchvision", "timm", "pillow", "numpy", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -83,6 +72,10 @@ class Comparison:
         return self.folder / _METRICS
 
     @property
+    def markdown_file(self) -> Path:
+        return self.folder / _MARKDOWN
+
+    @property
     def evaluation(self) -> Evaluation:
         return Evaluation.from_json(json.loads(self.metrics_file.read_text())["evaluation"])
 
@@ -96,32 +89,27 @@ class Comparison:
     def verdict(self) -> Verdict:
         return Verdict(**self.result.summary["verdict"])
 
-
-def decide(evaluation: Evaluation, rival: Rival | None) -> Verdict:
-    """The new model against the grey copy and against the champion, on the same photographs.
-
-    The first model becomes champion unless it is worse than the grey copy. Later ones have to be
-    better than the champion with the whole 95 % interval of the paired difference.
-    """
-    against_grey = evaluation.difference(DECIDING_METRIC, GAN, GREY_COPY)
-    beats_grey = against_grey.value < 0
-    if not beats_grey:
-        return Verdict(False, False, f"It is worse than the grey copy ({_text(against_grey)}), so it is not promoted.")
-    if rival is None:
-        return Verdict(True, True, f"It is the first champion: better than the grey copy ({_text(against_grey)}).")
-    difference = evaluation.difference(DECIDING_METRIC, GAN, rival.name)
-    if difference.high < 0:
-        return Verdict(True, True, f"It replaces version {rival.number}: better by {_text(difference)}.")
-    return Verdict(
-        False, True, f"Version {rival.number} stays champion: the new one is not surely better ({_text(difference)})."
-    )
+    @property
+    def test_split(self) -> str:
+        """Fingerprint of the photographs that were measured."""
+        return str(self.result.summary["test_split"])
 
 
-def _text(difference: Interval) -> str:
-    return f"{difference.value:+.2f} CIEDE2000, 95 % interval {difference.low:+.2f} to {difference.high:+.2f}"
+@dataclass(frozen=True)
+class _Question:
+    """What a comparison is asked beside what lies in the home: the models of the registry, and what leaked."""
+
+    rival_weights: str | None
+    #: Name to weights.
+    others: dict[str, str]
+    leaks: list[str]
+
+    @classmethod
+    def of(cls, result: Result) -> "_Question":
+        return cls(*(result.summary[name] for name in ("rival_weights", "others", "leaks")))
 
 
-def _asked(settings: Settings, rival_weights: str | None) -> str:
+def _asked(settings: Settings, question: _Question) -> str:
     home = settings.paths
     return fingerprint(
         {
@@ -129,7 +117,12 @@ def _asked(settings: Settings, rival_weights: str | None) -> str:
             "pairs": pairs_version(home),
             "generator": latest(home, "pretrained_generator").result.data_version,
             "gan": latest(home, "gan_model").result.data_version,
-            "rival": rival_weights,
+            "rival": question.rival_weights,
+            "others": question.others,
+            "leaks": question.leaks,
+            "baselines": baselines_fingerprint(settings),
+            "targets": [[row.photo_id, row.title, row.licence, row.landing_url] for row in shown_targets(settings)],
+            "settings": settings.evaluation.model_dump(),
         }
     )
 
@@ -142,12 +135,15 @@ def report_folder(home: Home) -> Path:
 def current_comparison(settings: Settings) -> Comparison | None:
     """The latest comparison if it answers today's question; None where there is none or it is outdated.
 
-    It is asked with the rival that it had: a model that became champion by this very report has no
+    It is asked with the models of the registry that it had: a model that became champion by this very report has no
     other to be compared with, and that does not make the report outdated.
     """
     folder = report_folder(settings.paths)
     result = Result.read(folder / _RESULT)
-    if result is None or result.fingerprint != _asked(settings, result.summary["rival_weights"]):
+    # A report of an older version does not say what it was asked.
+    if result is None or "leaks" not in result.summary:
+        return None
+    if result.fingerprint != _asked(settings, _Question.of(result)):
         return None
     return Comparison(folder, result, reused=True)
 
@@ -164,94 +160,195 @@ def latest_comparison(settings: Settings) -> Comparison:
     return Comparison(folder, result, reused=True)
 
 
-def compare(settings: Settings, rival: Rival | None, version: str) -> Comparison:
-    """Measure the generator alone, the GAN model and the rival on the test split, and write the report.
+def compare(
+    settings: Settings, rival: Rival | None, version: str, others: Mapping[str, Path] | None = None
+) -> Comparison:
+    """Measure the generator alone, the GAN model, the rival, ``others`` and the baselines, and write the report.
 
-    ``version`` names the new model for people. Gives the existing report when it answers the same
-    question: the same pairs and models, and the rival either the same or this model itself.
-    Raises SettingsProblem when a model or the test split is missing.
+    ``version`` names the new model for people; ``others`` are further models by the names they have in tables, each the
+    folder of its bundle. Gives the existing report when it answers the same question: the same pairs, models and
+    baselines, and the rival either the same or this model itself.
+    Raises SettingsProblem when a model, a named baseline or the test split is missing.
     """
     gan = latest(settings.paths, "gan_model")
     if rival is not None and rival.weights_sha256 == gan.result.data_version:
         rival = None
+    others = dict(others or {})
+    leaks = find_leaks(settings)
+    question = _Question(
+        rival.weights_sha256 if rival else None,
+        {name: read_bundle(folder).weights_sha256 for name, folder in others.items()},
+        [str(leak) for leak in leaks],
+    )
     done = current_comparison(settings)
-    if done is not None and (rival is None or rival.weights_sha256 == done.result.summary["rival_weights"]):
+    if done is not None and question in (asked := _Question.of(done.result), _without_rival(asked)):
         return done
-    generator = latest(settings.paths, "pretrained_generator")
-    colorizers = {
-        GENERATOR: open_colorizer(generator.bundle.folder, settings.device),
-        GAN: open_colorizer(gan.bundle.folder, settings.device),
-    }
-    if rival is not None:
-        colorizers[rival.name] = open_colorizer(rival.folder, settings.device)
-    evaluation = _measure(settings.paths, colorizers)
-    verdict = decide(evaluation, rival)
-    data = _report_data(settings, evaluation, colorizers, version, gan.bundle)
+    colorizers = _colorizers(settings, rival, others)
+    hues = _Hues()
+    evaluation = _measure(settings, {name: hues.listening(name, one) for name, one in colorizers.items()}, hues)
+    verdict = decide(evaluation, GAN, rival, leaks, settings.evaluation)
+    targets = colorized_targets(settings, GAN, lambda gray: colorizers[GAN](gray, ""))
+    data = _report_data(settings, evaluation, colorizers, version, gan.bundle, verdict, rival, targets, hues)
+    return _written(settings, data, question, verdict)
+
+
+def _without_rival(asked: _Question) -> _Question:
+    """The question once more, after the model has become champion and is no rival of itself."""
+    return _Question(None, asked.others, asked.leaks)
+
+
+def _written(settings: Settings, data: ReportData, question: _Question, verdict: Verdict) -> Comparison:
     folder = report_folder(settings.paths)
+    evaluation = data.evaluation
     with atomic_folder(folder) as temporary:
         write_report(temporary / _REPORT, data)
+        (temporary / _MARKDOWN).write_text(markdown(data), encoding="utf-8")
         table = {row.colorizer: {name: list(value) for name, value in row.metrics.items()} for row in evaluation.table}
-        content = {"summary": summary(data), "version": version, "evaluation": evaluation.to_json()}
+        content = {
+            "summary": summary(data),
+            "version": data.provenance.model_version,
+            "evaluation": evaluation.to_json(),
+            "targets": {
+                row.colorizer: {name: list(value) for name, value in row.metrics.items()} for row in data.target_table
+            },
+            "target_photographs": [panel.photo_id for panel in data.targets],
+        }
         write_json(temporary / _METRICS, content)
-        rival_weights = rival.weights_sha256 if rival else None
         result = Result(
-            _asked(settings, rival_weights),
-            fingerprint(table),
-            {"rival_weights": rival_weights, "verdict": vars(verdict), "summary": content["summary"], "table": table},
+            _asked(settings, question),
+            fingerprint([table, content["targets"]]),
+            {
+                **vars(question),
+                "verdict": vars(verdict),
+                "test_split": data.provenance.test_split,
+                "summary": content["summary"],
+                "table": table,
+            },
         )
         result.write(temporary / _RESULT)
     return Comparison(folder, result, reused=False)
 
 
-def _measure(home: Home, colorizers: dict[str, Colorizer]) -> Evaluation:
+def _colorizers(settings: Settings, rival: Rival | None, others: Mapping[str, Path]) -> dict[str, Colorize]:
+    """All that stand side by side, in the order of the table."""
+    folders = {name: latest(settings.paths, stage).bundle.folder for name, stage in _OURS.items()}
+    if rival is not None:
+        folders[rival.name] = rival.folder
+    ours = {name: _opened(folder, settings.device) for name, folder in (folders | dict(others)).items()}
+    tested = [row["photo_id"] for row in read_index(settings.paths) if row["split"] == "test"]
+    return {**ours, **open_baselines(settings, tested)}
+
+
+def _opened(folder: Path, device: str) -> Colorize:
+    colorizer = open_colorizer(folder, device)
+    return lambda gray, _: colorizer(gray)
+
+
+class _Hues:
+    """Adds up the hues of every picture that colorizers give, and of the truths."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(SECTORS))
+
+    def add(self, name: str, picture: Picture) -> Picture:
+        self._sums[name] += hue_shares(picture)
+        return picture
+
+    def listening(self, name: str, colorizer: Colorize) -> Colorize:
+        return lambda gray, photo_id: self.add(name, colorizer(gray, photo_id))
+
+    def shares(self) -> dict[str, list[float]]:
+        """Name to its shares of the sectors, which sum to 1 where there is any colour."""
+        return {name: (sums / (sums.sum() or 1)).tolist() for name, sums in self._sums.items()}
+
+
+def _measure(settings: Settings, colorizers: Mapping[str, Colorize], hues: _Hues) -> Evaluation:
+    home = settings.paths
     pairs = [row for row in read_index(home) if row["split"] == "test"]
     if not pairs:
         raise SettingsProblem("There are no test pairs; collect more photographs and make the pairs again.")
     truths = (
-        (p.photo_id, p.metadata.get("title") or p.photo_id[:12], p.gray, p.color) for p in read_pairs(home, "test")
+        (p.photo_id, p.metadata.get("title") or p.photo_id[:12], p.gray, hues.add(TRUTH, p.color))
+        for p in read_pairs(home, "test")
     )
+    cache = FeatureCache(home.manifests / "evaluation_report", lite0_version())
     with tqdm(total=len(pairs), desc="evaluation", unit="photo", disable=not sys.stderr.isatty()) as bar:
-        return evaluate(truths, colorizers, lambda _: bool(bar.update()))
+        return evaluate(truths, colorizers, lambda _: bool(bar.update()), cache=cache)
 
 
 def _report_data(
-    settings: Settings, evaluation: Evaluation, colorizers: dict[str, Colorizer], version: str, bundle: Bundle
+    settings: Settings,
+    evaluation: Evaluation,
+    colorizers: Mapping[str, Colorize],
+    version: str,
+    bundle: Bundle,
+    verdict: Verdict,
+    rival: Rival | None,
+    targets: Targets,
+    hues: _Hues,
 ) -> ReportData:
     home = settings.paths
+    index = read_index(home)
     selection = choose_photographs(evaluation, GAN)
+    trainings = [(name, latest(home, name)) for name in ("pretrained_generator", "critic", "gan_model")]
+    return ReportData(
+        subject=GAN,
+        evaluation=evaluation,
+        selection=selection,
+        panels=_panels(home, selection.ids, colorizers),
+        provenance=_provenance(version, bundle, index),
+        curves=[_loss_curves(name, trained) for name, trained in trainings],
+        sample_pictures=all(row["source"] == "sample" for row in index),
+        comparisons=paired_comparisons(evaluation, GAN),
+        verdict=verdict.reason,
+        champion=rival.name if rival else None,
+        targets=targets.panels,
+        target_table=targets.table,
+        hues=hues.shares(),
+        baselines_missing=[f"{one.name}: {one.missing}" for one in available_baselines(settings) if one.missing],
+    )
+
+
+def _panels(home: Home, photo_ids: Sequence[str], colorizers: Mapping[str, Colorize]) -> dict[str, Panel]:
+    """The photographs to show, with all results."""
     panels = {}
     for pair in read_pairs(home, "test"):
-        if pair.photo_id in selection.ids:
+        if pair.photo_id in photo_ids:
             about = pair.metadata
+            results = {name: colorizer(pair.gray, pair.photo_id) for name, colorizer in colorizers.items()}
             panels[pair.photo_id] = Panel(
                 photo_id=pair.photo_id,
                 title=about.get("title") or "untitled",
                 gray=pair.gray,
-                pictures={name: colorizer(pair.gray) for name, colorizer in colorizers.items()} | {TRUTH: pair.color},
+                pictures=results | {TRUTH: pair.color},
                 creator=about.get("creator"),
                 date_text=about.get("date_text"),
                 licence=about.get("licence"),
                 licence_url=about.get("licence_url"),
                 landing_url=about.get("landing_url"),
             )
-    index = read_index(home)
-    trainings = [(name, latest(home, name)) for name in ("pretrained_generator", "critic", "gan_model")]
-    return ReportData(
-        subject=GAN,
-        evaluation=evaluation,
-        selection=selection,
-        panels=panels,
-        provenance=Provenance(
-            preset=bundle.description["preset"]["name"],
-            model_version=version,
-            data_fingerprint=bundle.description["asked"]["pairs"],
-            made_at=datetime.datetime.now(datetime.UTC),
-            photographs=_photographs_by_year(index),
-            licences=Counter(row["licence"] or "not stated" for row in index),
-        ),
-        curves=[_loss_curves(name, trained) for name, trained in trainings],
-        sample_pictures=all(row["source"] == "sample" for row in index),
+    return panels
+
+
+def _provenance(version: str, bundle: Bundle, index: Sequence[dict[str, Any]]) -> Provenance:
+    preset = bundle.description["preset"]
+    return Provenance(
+        preset=preset["name"],
+        model_version=version,
+        data_fingerprint=bundle.description["asked"]["pairs"],
+        made_at=datetime.datetime.now(datetime.UTC),
+        photographs=_photographs_by_year(index),
+        licences=Counter(row["licence"] or "not stated" for row in index),
+        weights_sha256=bundle.weights_sha256,
+        test_split=test_split_of(index),
+        model={name: str(value) for name, value in preset.items() if name != "name"},
+        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
     )
+
+
+def test_split_of(index: Sequence[dict[str, Any]]) -> str:
+    """Fingerprint of the photographs of the test split: versions are compared where it is the same."""
+    return fingerprint(sorted(row["photo_id"] for row in index if row["split"] == "test"))
 
 
 def _photographs_by_year(index: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:

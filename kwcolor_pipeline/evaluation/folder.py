@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
 from kwcolor_pipeline.colorize.files import photograph_files
-from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, evaluate
+from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, by_grey, evaluate
 from kwcolor_pipeline.evaluation.metrics import Picture
+from kwcolor_pipeline.home import sha256_of
 from kwcolor_pipeline.photos.borders import open_trimmed
 from kwcolor_pipeline.photos.curation import looks_coloured
 from kwcolor_pipeline.photos.decolorizing import decolorize
@@ -31,12 +32,12 @@ def evaluate_folder(settings: Settings, bundle: Path, name: str, folder: Path) -
     files = list(photograph_files([folder]))
     if not files:
         raise SettingsProblem(f"There is no picture in {folder}.")
-    colorizer = open_colorizer(bundle, settings.device)
+    colorizers = {name: by_grey(open_colorizer(bundle, settings.device))}
     left_out: list[str] = []
     with tqdm(total=len(files), desc="evaluation", unit="photo", disable=not sys.stderr.isatty()) as bar:
         truths = _truths(files, settings, left_out)
         try:
-            evaluation = evaluate(truths, {name: colorizer}, lambda done: bool(bar.update(done - bar.n)))
+            evaluation = evaluate(truths, colorizers, lambda done: bool(bar.update(done - bar.n)))
         except ValueError as error:
             if len(left_out) < len(files):
                 raise
@@ -56,7 +57,7 @@ def _truths(files: list[Path], settings: Settings, left_out: list[str]) -> Itera
             continue
         image.thumbnail(_bounds(image, settings.pairs.size), Image.Resampling.LANCZOS)
         colour = np.asarray(image.convert("RGB"))
-        yield path.name, path.name, decolorize(colour, settings.pairs.decolorizer), colour
+        yield sha256_of(path), path.name, decolorize(colour, settings.pairs.decolorizer), colour
 
 
 def _bounds(image: Image.Image, shortest: int) -> tuple[int, int]:

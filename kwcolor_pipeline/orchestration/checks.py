@@ -74,22 +74,48 @@ def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
     return check
 
 
+def _verdict_check(name: str, description: str) -> dg.AssetChecksDefinition:
+    """A check of the latest verdict. It only warns: a model that does not pass is not promoted, which harms nobody."""
+
+    @dg.asset_check(asset="evaluation_report", name=name, description=description)
+    def check(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        from kwcolor_pipeline.evaluation.comparison import latest_comparison
+
+        verdict = latest_comparison(settings).verdict
+        problem = verdict.problems.get(name)
+        return dg.AssetCheckResult(
+            passed=problem is None,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problem,
+            metadata={"verdict": verdict.reason},
+        )
+
+    return check
+
+
 @dg.asset_check(
     asset="evaluation_report",
-    description="The model is better than leaving the photographs grey. Losing warns, and keeps it from promotion.",
+    name="no_test_photograph_was_trained_on",
+    description="No test photograph, and no part of one, is among the pairs that train or that choose the epoch.",
 )
-def better_than_grey(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    """Reads the verdict of the latest report."""
-    from kwcolor_pipeline.evaluation.comparison import latest_comparison
+def no_test_photograph_was_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Looks at the pictures in the shards; those of shards that are unchanged were looked at before."""
+    from kwcolor_pipeline.evaluation.leaks import find_leaks, leaked
 
-    verdict = latest_comparison(settings).verdict
+    leaks = find_leaks(settings)
     return dg.AssetCheckResult(
-        passed=verdict.beats_grey, severity=dg.AssetCheckSeverity.WARN, metadata={"verdict": verdict.reason}
+        passed=not leaks,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=leaked(leaks),
+        metadata={"leaks": len(leaks), "first_leaks": dg.MetadataValue.json([str(leak) for leak in leaks[:20]])},
     )
 
 
 CHECKS = [
     pairs_are_readable_and_aligned,
     *(_weights_are_finite(asset) for asset in ("pretrained_generator", "critic", "gan_model")),
-    better_than_grey,
+    no_test_photograph_was_trained_on,
+    _verdict_check("better_than_grey", "The model is better than leaving the photographs grey."),
+    _verdict_check("not_worse_than_the_champion", "The model is not surely worse than the champion."),
+    _verdict_check("colours_did_not_collapse", "The model's colours are neither all but gone nor all of one hue."),
 ]

@@ -49,7 +49,7 @@ _MADE_FROM = {
     "pretrained_generator": ("grayscale_pairs",),
     "critic": ("grayscale_pairs", "pretrained_generator"),
     "gan_model": ("grayscale_pairs", "pretrained_generator", "critic"),
-    "evaluation_report": ("grayscale_pairs", "pretrained_generator", "gan_model"),
+    "evaluation_report": ("grayscale_pairs", "pretrained_generator", "gan_model", "korean_war_photos"),
     "colorized_gallery": ("evaluation_report", "korean_war_photos"),
 }
 ASSET_NAMES = (*_CRAWLS, *_MADE_FROM)

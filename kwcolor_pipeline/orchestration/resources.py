@@ -33,13 +33,16 @@ class MLflow:
     ) -> Iterator[tuple[Tracking, TrackedRun]]:
         """An MLflow run for this materialization."""
         tracking = self.open()
-        asset = context.asset_key.to_user_string()
+        asset, run_id = context.asset_key.to_user_string(), context.run.run_id
+        page = f"{self._settings.dagster_ui_url.rstrip('/')}/runs/{run_id}"
         tags = {
-            DAGSTER_RUN_TAG: context.run.run_id,
+            DAGSTER_RUN_TAG: run_id,
             "dagster.asset_key": asset,
-            "mlflow.note.content": f"Materialization of `{asset}` in Dagster run `{context.run.run_id}`.",
+            "dagster.retry": str(context.retry_number),
+            # MLflow shows it as the run's description.
+            "mlflow.note.content": f"Materialization of `{asset}` in Dagster run [{run_id[:8]}]({page}).",
         }
-        with tracking.run(f"{asset}-{context.run.run_id[:8]}", tags, params) as run:
+        with tracking.run(f"{asset}-{run_id[:8]}", tags, params) as run:
             yield tracking, run
 
 

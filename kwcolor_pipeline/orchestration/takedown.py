@@ -32,7 +32,7 @@ from kwcolor_pipeline.settings import Settings, SettingsProblem
 #: Assets whose history shows pictures of what they hold, by the crawl that it comes from.
 _SHOWING = {
     "crawled_photos": ("curated_photos", "grayscale_pairs", "pretrained_generator", "gan_model"),
-    "korean_war_photos": ("colorized_gallery",),
+    "korean_war_photos": ("evaluation_report", "colorized_gallery"),
 }
 _UNFINISHED = (
     dg.DagsterRunStatus.NOT_STARTED,
@@ -246,7 +246,8 @@ def _erase_reports(home: Home, victims: Set[str]) -> None:
     report = home.reports / "evaluation_report"
     if report.is_dir() and erasing.mentions(report / "metrics.json", victims):
         shutil.rmtree(report)
-    cluster_sheet_path(home).unlink(missing_ok=True)  # the next run writes it again
+    for written_again in (cluster_sheet_path(home), home.manifests / "evaluation_report" / "leaks.json"):
+        written_again.unlink(missing_ok=True)
     gallery = home.reports / "colorized_gallery"
     names = {photo_id[:_GALLERY_NAME] for photo_id in victims}
     for page in (gallery / "result.json", gallery / "index.html"):

@@ -24,7 +24,11 @@ from kwcolor_pipeline.settings import SettingsProblem
 #: Columns of the tables that name photographs.
 _NAMING = ("photo_id", "cluster_id", "duplicate_of", "first", "second")
 #: Tables of what was measured of photographs and of pairs of them, by asset.
-_TABLES = {"deduplicated_photos": ("hashes", "embeddings", "comparisons"), "curated_photos": ("measures",)}
+_TABLES = {
+    "deduplicated_photos": ("hashes", "embeddings", "comparisons"),
+    "curated_photos": ("measures",),
+    "evaluation_report": ("looks", "features"),
+}
 
 
 def erase_from_store(home: Home, photo_ids: Set[str]) -> None:

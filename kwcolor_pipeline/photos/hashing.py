@@ -5,7 +5,7 @@ each other is the affair of ``near_duplicates``.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
@@ -41,12 +41,16 @@ def hash_version() -> str:
     return f"2 borders={BORDERS_VERSION} pillow={PIL.__version__} imagehash={imagehash.__version__}"
 
 
-def hashes_of(path: Path) -> dict[str, Any]:
-    """The hashes of the picture at ``path`` without its borders, as unsigned 64-bit integers.
+def hashes_of(file: Path | BinaryIO) -> dict[str, Any]:
+    """The hashes of the picture in ``file`` without its borders, as unsigned 64-bit integers.
 
     Raises OSError where it cannot be decoded.
     """
-    grey = small_grey(path)
+    return hashes_of_grey(small_grey(file))
+
+
+def hashes_of_grey(grey: Image.Image) -> dict[str, Any]:
+    """The same of what :func:`small_grey` gives."""
     picture = grey.crop(trim_box(grey))
     # Mirroring what imagehash would resize, or what it resized, is the same: its filter is symmetric.
     for_phash = picture.resize(_PHASH_SIZE, Image.Resampling.LANCZOS)
@@ -80,13 +84,13 @@ def is_flat(image: Image.Image) -> bool:
     return bool(np.asarray(small, dtype=np.float32).std() < _FLAT_DEVIATION)
 
 
-def small_grey(path: Path) -> Image.Image:
+def small_grey(file: Path | BinaryIO) -> Image.Image:
     """The picture in grey and upright, on white where transparent, its shortest side 128 to 255 pixels, or what it has.
 
     Raises OSError where it cannot be decoded.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             opened.draft("L", (_SIDE, _SIDE))  # a JPEG decodes to a small copy at once
             with alone_if_large(opened.width * opened.height):
                 grey = _grey(opened)

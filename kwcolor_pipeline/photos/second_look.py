@@ -171,7 +171,12 @@ class SecondLook:
         except UNREADABLE as error:
             log.warning("photograph %s… cannot be read: %s", photo_id[:12], error)
             return None
-        return np.asarray(grey.crop(trim_box(grey)).resize((side, side), Image.Resampling.BOX))
+        return square(grey, side)
+
+
+def square(grey: Image.Image, side: int) -> npt.NDArray[np.uint8]:
+    """A grey picture without its borders, squeezed to [side, side]."""
+    return np.asarray(grey.crop(trim_box(grey)).resize((side, side), Image.Resampling.BOX))
 
 
 def similar_pairs(vectors: Vectors, similarity: float, neighbours: int) -> Indices:

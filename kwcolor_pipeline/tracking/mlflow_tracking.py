@@ -1,8 +1,8 @@
 """MLflow: runs with their metrics and files, and the registered model's versions.
 
-Belongs here: every call of MLflow; no other module imports it, and this one does so inside
-functions because the import takes seconds. What is logged, and when a version deserves to be
-champion, does not.
+Belongs here: every call of MLflow's tracking and registry; no other room imports MLflow, and this
+one does so inside functions because the import takes seconds. What is logged, and when a version
+deserves to be champion, does not; what lies in a version's folder is in ``model_folder``.
 
 Only `MlflowClient` is used and never the fluent API, whose process-wide "active run" would let
 one run write into another.
@@ -21,10 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kwcolor_pipeline.home import atomic_folder, atomic_path, sha256_of
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.tracking.model_folder import BUNDLE, MLMODEL, bundle_in, write_model_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,18 +43,40 @@ CHALLENGER = "challenger"
 WEIGHTS_TAG = "kwcolor.weights_sha256"
 #: Tag of a version: hex sha256 of its weights file, checked when the version is used.
 FILE_TAG = "kwcolor.weights_file_sha256"
-#: Tag of a version that was made champion: why.
+#: Tag of a version: the preset that it was trained with.
+PRESET_TAG = "kwcolor.preset"
+#: Tag of a version: data version of the pairs that it was trained on.
+DATA_TAG = "kwcolor.pairs"
+#: Tag of a version that was made champion: why, in one sentence. The other tags of its promotion follow.
 PROMOTED_TAG = "kwcolor.promoted"
+#: The metric that decided; lower is better.
+PROMOTION_METRIC_TAG = "kwcolor.promotion.metric"
+#: Mean of the paired difference of that metric, new minus old, in the metric's unit.
+PROMOTION_DIFFERENCE_TAG = "kwcolor.promotion.difference"
+#: Ends of the 95 % interval of that difference.
+PROMOTION_LOW_TAG = "kwcolor.promotion.interval_low"
+PROMOTION_HIGH_TAG = "kwcolor.promotion.interval_high"
+#: p-value of that difference.
+PROMOTION_P_VALUE_TAG = "kwcolor.promotion.p_value"
+#: What the version was compared with: the number of the former champion, or a name such as `grey copy`.
+PROMOTION_AGAINST_TAG = "kwcolor.promotion.against"
+#: Fingerprint of the frozen test split, and how many photographs it has.
+PROMOTION_SPLIT_TAG = "kwcolor.promotion.test_split"
+PROMOTION_PHOTOGRAPHS_TAG = "kwcolor.promotion.photographs"
 #: Tag of a run: the Dagster run that it belongs to.
 DAGSTER_RUN_TAG = "dagster.run_id"
 #: The weights file of a model bundle.
 WEIGHTS_FILE = "generator.safetensors"
 
-_BUNDLE_FOLDER = "model"
+#: Where the files of a version lie in the artifacts of its run.
+_MODEL_FOLDER = "model"
 # MLflow's own limits (mlflow.utils.validation): characters of a value, entries of one request.
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
+_DESCRIPTION_LENGTH = 5000
 _BATCH = 100
+#: Key of the advisory lock in a PostgreSQL database: any number that no other program takes, of 64 bits.
+_POSTGRES_LOCK = 0x6B77_636F_6C6F_72
 
 _Item = TypeVar("_Item")
 
@@ -139,7 +163,8 @@ class Tracking:
     ``tracking_uri`` is a database (``sqlite:////absolute/mlflow.db``, ``postgresql://…``) or a
     server (``http://…``). ``artifact_root`` holds the artifacts of databases; a server decides
     for itself. ``ui_url`` is where people open MLflow. ``lock`` is the file that keeps processes
-    of this machine from creating the same thing at once.
+    of this machine from creating the same thing at once; in PostgreSQL an advisory lock of the
+    database keeps those of other machines from it as well.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path, experiment: str, ui_url: str, lock: Path) -> None:
@@ -204,6 +229,9 @@ class Tracking:
     def register_version(self, run: TrackedRun, bundle: Path, tags: Mapping[str, Any], description: str) -> int:
         """Keep the model bundle with ``run`` and make it the newest version and `challenger`.
 
+        What is kept is an MLflow model around the bundle, which `mlflow models serve` colorizes with; ``tags`` are
+        in its metadata too. See ``model_folder``.
+
         ``tags`` has to hold WEIGHTS_TAG. Where a version with the same one exists its number is
         given and nothing is copied; it becomes challenger unless it is champion already. Raises
         FileNotFoundError for a folder that is no bundle.
@@ -212,7 +240,7 @@ class Tracking:
         if not weights.is_file():
             raise FileNotFoundError(f"{bundle} is not a model bundle: it has no {WEIGHTS_FILE}")
         self.prepare()
-        with exclusive(self.lock):
+        with self._alone():
             number = self._number_of(tags[WEIGHTS_TAG])
             if number is None:
                 number = self._create_version(run, bundle, {**tags, FILE_TAG: sha256_of(weights)}, description)
@@ -245,17 +273,26 @@ class Tracking:
         return next(iter(self.versions()), None)
 
     def promote(self, version: Version, tags: Mapping[str, Any]) -> None:
-        """Make ``version`` the champion, with ``tags`` that say why; it is no challenger any more."""
+        """Make ``version`` the champion, with ``tags`` that say why; it is no challenger any more.
+
+        ``tags``: PROMOTED_TAG and the PROMOTION_… tags, see ``promotion_tags``. Their sentence is added to the
+        description of the version, once.
+        """
         number = str(version.number)
         # The alias first: a promotion that is killed in between is not taken for one that was made and undone.
         self._client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
-        for name, value in tags.items():
-            self._client.set_model_version_tag(MODEL_NAME, number, name, _shortened(value, _TAG_LENGTH))
+        reason = tags.get(PROMOTED_TAG)
+        if reason and str(reason) not in version.description:
+            described = f"{version.description} {reason}".strip()
+            self._client.update_model_version(MODEL_NAME, number, _shortened(described, _DESCRIPTION_LENGTH))
+        # PROMOTED_TAG last: where it is, the promotion was told in full.
+        for name in sorted(tags, key=lambda name: name == PROMOTED_TAG):
+            self._client.set_model_version_tag(MODEL_NAME, number, name, _shortened(tags[name], _TAG_LENGTH))
         if CHALLENGER in self._aliases().get(version.number, ()):
             self._client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
 
     def download(self, version: Version, destination: Path) -> Path:
-        """The folder of a version's model bundle.
+        """The folder of a version's model bundle, without the MLflow model around it.
 
         Artifacts on this machine are used where they lie; others are copied to ``destination``,
         once. Raises SettingsProblem where the weights are gone or not those that were registered.
@@ -263,7 +300,7 @@ class Tracking:
         local = _local_path(version.source)
         if local is None and not (destination / WEIGHTS_FILE).is_file():
             self._copy_bundle(version, destination)
-        bundle = local or destination
+        bundle = bundle_in(local) if local else destination
         problem = _bundle_problem(bundle, version)
         if problem:
             raise SettingsProblem(
@@ -277,18 +314,24 @@ class Tracking:
         """A client of a database that exists and has a schema, or of a server that answers."""
         self.check_reachable()
         mlflow = _import_mlflow()
-        with _plain_problems(self.tracking_uri):
+        with _plain_problems(self.tracking_uri), self._alone():
             database = sqlite_path(self.tracking_uri)
             if database:
-                with exclusive(self.lock):
-                    _prepare_sqlite(database, self.artifact_root)
+                _prepare_sqlite(database, self.artifact_root)
+            # Of another database the client creates the schema where it is missing.
             client: MlflowClient = mlflow.MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
             return client
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from creating what this one creates."""
+        with exclusive(self.lock), _postgres_lock(self.tracking_uri):
+            yield
 
     @cached_property
     def _experiment_id(self) -> str:
         client = self._client
-        with _plain_problems(self.tracking_uri), exclusive(self.lock):
+        with _plain_problems(self.tracking_uri), self._alone():
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
                 return self._create_experiment(client)
@@ -336,11 +379,14 @@ class Tracking:
 
     def _create_version(self, run: TrackedRun, bundle: Path, tags: Mapping[str, Any], description: str) -> int:
         self._create_registered_model()
-        self._client.log_artifacts(run.run_id, str(bundle), _BUNDLE_FOLDER)
+        with TemporaryDirectory(prefix="kwcolor-") as temporary:
+            folder = Path(temporary) / _MODEL_FOLDER
+            write_model_folder(folder, bundle, tags)
+            self._client.log_artifacts(run.run_id, str(folder), _MODEL_FOLDER)
         artifacts = self._client.get_run(run.run_id).info.artifact_uri
         version = self._client.create_model_version(
             MODEL_NAME,
-            f"{artifacts}/{_BUNDLE_FOLDER}",
+            f"{artifacts}/{_MODEL_FOLDER}",
             run_id=run.run_id,
             tags={name: _shortened(value, _TAG_LENGTH) for name, value in tags.items()},
             description=description,
@@ -393,14 +439,47 @@ class Tracking:
 
         if not version.run_id:
             raise SettingsProblem(f"Model version {version.number} belongs to no run, so its files cannot be fetched.")
-        with atomic_folder(destination) as temporary:
+        with atomic_folder(destination) as temporary, TemporaryDirectory(dir=temporary) as fetching:
             try:
-                fetched = Path(self._client.download_artifacts(version.run_id, _BUNDLE_FOLDER, str(temporary)))
+                there = {file.path for file in self._client.list_artifacts(version.run_id, _MODEL_FOLDER)}
+                is_model = f"{_MODEL_FOLDER}/{MLMODEL}" in there
+                path = f"{_MODEL_FOLDER}/{BUNDLE}" if is_model else _MODEL_FOLDER
+                fetched = Path(self._client.download_artifacts(version.run_id, path, fetching))
             except MlflowException as error:
                 raise SettingsProblem(f"Model version {version.number} cannot be fetched: {error.message}") from error
-            for path in fetched.iterdir():
-                path.rename(temporary / path.name)
-            fetched.rmdir()
+            for file in fetched.iterdir():
+                file.rename(temporary / file.name)
+
+
+def promotion_tags(
+    reason: str,
+    *,
+    metric: str,
+    difference: float,
+    low: float,
+    high: float,
+    p_value: float,
+    against: str,
+    test_split: str,
+    photographs: int,
+) -> dict[str, str]:
+    """The tags that record a promotion with its numbers, for :meth:`Tracking.promote`.
+
+    ``difference`` with its 95 % interval ``low`` to ``high`` is that of ``metric``, new minus old, on the same
+    ``photographs`` of the test split with the fingerprint ``test_split``; ``against`` names the former champion's
+    number, or the grey copy.
+    """
+    return {
+        PROMOTED_TAG: reason,
+        PROMOTION_METRIC_TAG: metric,
+        PROMOTION_DIFFERENCE_TAG: f"{difference:.6g}",
+        PROMOTION_LOW_TAG: f"{low:.6g}",
+        PROMOTION_HIGH_TAG: f"{high:.6g}",
+        PROMOTION_P_VALUE_TAG: f"{p_value:.3g}",
+        PROMOTION_AGAINST_TAG: against,
+        PROMOTION_SPLIT_TAG: test_split,
+        PROMOTION_PHOTOGRAPHS_TAG: str(photographs),
+    }
 
 
 def open_tracking(settings: Settings) -> Tracking:
@@ -429,6 +508,26 @@ def exclusive(lock: Path) -> Iterator[None]:
         ) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _postgres_lock(tracking_uri: str) -> Iterator[None]:
+    """Hold an advisory lock of a PostgreSQL database, whichever machine asks; other addresses have none.
+
+    MLflow creates its schema without one, and of several processes that find the database empty all but one
+    fail. The lock belongs to the session: a killed holder lets go.
+    https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+    """
+    if not tracking_uri.startswith("postgresql"):
+        yield
+        return
+    import sqlalchemy
+
+    # Without a transaction of its own, for which changes of the schema could wait.
+    engine = sqlalchemy.create_engine(tracking_uri, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _POSTGRES_LOCK})
         yield
 
 

@@ -79,7 +79,7 @@ def test_the_champion_moves_when_a_model_is_surely_better_and_at_no_other_time(c
 
     contest.run(quality=0.3, gan_lr=1e-4)
     assert contest.aliases == {1: ("champion",), 2: ("challenger",)}
-    assert "Version 1 stays champion" in contest.metadata("evaluation_report", "verdict")
+    assert "version 1 stays champion" in contest.metadata("evaluation_report", "verdict")
     assert "version 1 (champion)" in contest.metadata("colorized_gallery", "model")
     assert contest.run() == []
 

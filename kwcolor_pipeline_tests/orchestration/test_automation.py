@@ -25,7 +25,7 @@ def test_every_asset_carries_its_condition():
         "pretrained_generator": ON_NEW_CONTENT,
         "critic": ON_NEW_CONTENT,
         "gan_model": ON_NEW_CONTENT,
-        "evaluation_report": ON_NEW_CONTENT,
+        "evaluation_report": ON_NEW_CONTENT_OR_TARGET,
         "colorized_gallery": ON_NEW_CONTENT_OR_TARGET,
     }
 
@@ -91,7 +91,7 @@ def test_a_year_of_the_target_is_shown_without_any_training(world):
     world.everything()
     world.settle()
     world.materialize("korean_war_photos", year="1950")
-    assert world.settle() == [["colorized_gallery"]]
+    assert world.settle() == [["evaluation_report", "colorized_gallery"]]
 
 
 def test_years_of_the_target_that_are_missing_hold_nothing_back(world):

@@ -7,18 +7,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kwcolor_pipeline.home import sha256_of
 from kwcolor_pipeline.settings import SettingsProblem, load_settings
 from kwcolor_pipeline.tracking.mlflow_tracking import (
     DAGSTER_RUN_TAG,
     FILE_TAG,
+    MODEL_NAME,
+    PROMOTED_TAG,
     WEIGHTS_FILE,
     WEIGHTS_TAG,
     Tracking,
     database_problem,
     open_tracking,
+    promotion_tags,
     sqlite_path,
 )
 
@@ -140,6 +145,81 @@ def test_equal_weights_are_one_version(tracking: Tracking, tmp_path: Path) -> No
     tracking.promote(newest, {})
     register(tracking, tmp_path / "c", b"same")
     assert [(v.number, v.aliases) for v in tracking.versions()] == [(1, ("champion",))]
+
+
+NUMBERS: dict[str, Any] = {
+    "metric": "ciede2000",
+    "difference": -1.23456789,
+    "low": -2.0,
+    "high": -0.5,
+    "p_value": 0.000512,
+}
+
+
+def test_a_promotion_is_recorded_with_its_numbers_and_in_the_description_once(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    register(tracking, tmp_path / "a", b"first")
+    version = tracking.newest()
+    assert version is not None
+    tags = promotion_tags("Better by a lot.", against="3", test_split="abc123", photographs=200, **NUMBERS)
+    for _ in range(2):  # one that was killed is made again
+        tracking.promote(version, tags)
+        champion = tracking.champion()
+        assert champion is not None
+        assert champion.description == "a generator Better by a lot."
+        version = champion
+    assert {name: champion.tags[name] for name in tags} == {
+        "kwcolor.promoted": "Better by a lot.",
+        "kwcolor.promotion.metric": "ciede2000",
+        "kwcolor.promotion.difference": "-1.23457",
+        "kwcolor.promotion.interval_low": "-2",
+        "kwcolor.promotion.interval_high": "-0.5",
+        "kwcolor.promotion.p_value": "0.000512",
+        "kwcolor.promotion.against": "3",
+        "kwcolor.promotion.test_split": "abc123",
+        "kwcolor.promotion.photographs": "200",
+    }
+
+
+def test_a_promotion_that_was_killed_in_between_does_not_look_finished(
+    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(tracking, tmp_path / "a", b"first")
+    version = tracking.newest()
+    assert version is not None
+    asked: list[str] = []
+    set_tag = tracking._client.set_model_version_tag
+
+    def killed_later(model: str, number: str, name: str, value: str) -> None:
+        if len(asked) == len(NUMBERS) + 3:
+            raise KeyboardInterrupt
+        asked.append(name)
+        set_tag(model, number, name, value)
+
+    monkeypatch.setattr(tracking._client, "set_model_version_tag", killed_later)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.promote(
+            version, promotion_tags("Better.", against="grey copy", test_split="a", photographs=2, **NUMBERS)
+        )
+    champion = tracking.champion()
+    assert champion is not None
+    assert champion.tags.keys() >= {"kwcolor.promotion.p_value", "kwcolor.promotion.photographs"}
+    assert PROMOTED_TAG not in champion.tags
+
+
+def test_a_version_of_before_is_used_where_it_lies(tracking: Tracking, tmp_path: Path) -> None:
+    """Its folder is the bundle itself, without an MLflow model around it."""
+    with tracking.run("train", {}, {}) as run:
+        bundle = bundle_in(tmp_path / "a", b"old")
+        run.client.create_registered_model(MODEL_NAME)
+        run.client.log_artifacts(run.run_id, str(bundle), "model")
+        source = f"{run.client.get_run(run.run_id).info.artifact_uri}/model"
+        tags = {WEIGHTS_TAG: "old", FILE_TAG: sha256_of(bundle / WEIGHTS_FILE)}
+        run.client.create_model_version(MODEL_NAME, source, run_id=run.run_id, tags=tags)
+    version = tracking.newest()
+    assert version is not None
+    assert str(tracking.download(version, tmp_path / "copy")) == source
 
 
 def test_a_local_bundle_is_used_where_it_lies_and_only_while_it_is_whole(tracking: Tracking, tmp_path: Path) -> None:

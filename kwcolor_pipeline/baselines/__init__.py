@@ -1,0 +1,1 @@
+"""Other people's colorizers, to be measured beside ours; ``catalogue`` is the way in."""
