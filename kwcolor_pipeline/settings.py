@@ -310,6 +310,14 @@ class EvaluationSettings(_Group):
     max_more_uniform: float = Field(
         0.3, ge=0, le=1, description="How much more uniform in hue a model's results may be than the originals, of 1"
     )
+    fid_weights: Path | None = Field(
+        None, description="pytorch-fid's pt_inception-2015-12-05-6726825d.pth; FID is left out without it"
+    )
+    lpips_weights: Path | None = Field(
+        None,
+        description="torchvision's alexnet-owt-7be5be79.pth; needs `pip install --no-deps lpips==0.1.4`; LPIPS is left "
+        "out without it",
+    )
     target_photographs: int = Field(
         12, ge=0, description="Photographs without colours that the report shows and whose stability it measures"
     )

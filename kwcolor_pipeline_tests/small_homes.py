@@ -11,7 +11,7 @@ from kwcolor_pipeline.settings import Settings, load_settings
 from kwcolor_pipeline.training.presets import Preset, load_preset
 from kwcolor_pipeline_tests.photos.pictures import PhotoHome, encoded, scene
 
-PHOTOGRAPHS = 24
+PHOTOGRAPHS = 32
 PAIRS = {"size": 48}
 #: Fields of the preset `demo` that make it tiny: two epochs of each stage, three steps each.
 TINY: dict[str, Any] = {

@@ -25,4 +25,7 @@ def test_the_quick_benchmark_of_evaluation_runs_through(tmp_path: Path) -> None:
         assert (empty["networks"]["lite0"]["pictures"], filled["networks"]["lite0"]["pictures"]) == (3 * count, count)
         assert empty["networks"]["generator"]["pictures"] == filled["networks"]["generator"]["pictures"] == 2 * count
         assert empty["ratio"] > 1
-        assert filled["table"] == empty["table"]
+        # Lite0 rounds otherwise where it looks at fewer pictures together.
+        assert filled["table"].keys() == empty["table"].keys()
+        for name, means in empty["table"].items():
+            assert filled["table"][name] == pytest.approx(means, rel=1e-3, abs=1e-5)

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from kwcolor_pipeline.baselines.catalogue import available_baselines, baselines_fingerprint, open_baselines
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.evaluation.evaluate import TRUTH, Colorize, Evaluation, evaluate
+from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Colorize, Evaluation, by_grey, evaluate
 from kwcolor_pipeline.evaluation.feature_cache import FeatureCache
 from kwcolor_pipeline.evaluation.hues import SECTORS, hue_shares
 from kwcolor_pipeline.evaluation.leaks import find_leaks
+from kwcolor_pipeline.evaluation.perceptual import open_perceptual
 from kwcolor_pipeline.evaluation.report import (
     LossCurves,
     Panel,
@@ -38,7 +39,8 @@ from kwcolor_pipeline.evaluation.targets import Targets, colorized_targets, show
 from kwcolor_pipeline.evaluation.verdict import Rival, Verdict, decide
 from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, write_json
 from kwcolor_pipeline.networks.bundle import Bundle, read_bundle
-from kwcolor_pipeline.networks.features import Picture, lite0_version
+from kwcolor_pipeline.networks.devices import pick_device
+from kwcolor_pipeline.networks.features import Picture, lite0_features, lite0_version
 from kwcolor_pipeline.photos.pairs import read_index, read_pairs
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.training.stages import Trained, latest, pairs_version
@@ -122,7 +124,7 @@ def _asked(settings: Settings, question: _Question) -> str:
             "leaks": question.leaks,
             "baselines": baselines_fingerprint(settings),
             "targets": [[row.photo_id, row.title, row.licence, row.landing_url] for row in shown_targets(settings)],
-            "settings": settings.evaluation.model_dump(),
+            "settings": settings.evaluation.model_dump(mode="json"),
         }
     )
 
@@ -234,14 +236,12 @@ def _colorizers(settings: Settings, rival: Rival | None, others: Mapping[str, Pa
     folders = {name: latest(settings.paths, stage).bundle.folder for name, stage in _OURS.items()}
     if rival is not None:
         folders[rival.name] = rival.folder
-    ours = {name: _opened(folder, settings.device) for name, folder in (folders | dict(others)).items()}
+    ours = {name: by_grey(open_colorizer(folder, settings.device)) for name, folder in (folders | dict(others)).items()}
     tested = [row["photo_id"] for row in read_index(settings.paths) if row["split"] == "test"]
-    return {**ours, **open_baselines(settings, tested)}
-
-
-def _opened(folder: Path, device: str) -> Colorize:
-    colorizer = open_colorizer(folder, device)
-    return lambda gray, _: colorizer(gray)
+    baselines = open_baselines(settings, tested)
+    if taken := baselines.keys() & {*ours, GREY_COPY, TRUTH}:
+        raise SettingsProblem(f"`{taken.pop()}` stands in every table; name that folder of results differently.")
+    return {**ours, **baselines}
 
 
 class _Hues:
@@ -271,9 +271,18 @@ def _measure(settings: Settings, colorizers: Mapping[str, Colorize], hues: _Hues
         (p.photo_id, p.metadata.get("title") or p.photo_id[:12], p.gray, hues.add(TRUTH, p.color))
         for p in read_pairs(home, "test")
     )
-    cache = FeatureCache(home.manifests / "evaluation_report", lite0_version())
+    device = pick_device(settings.device)
+    cache = FeatureCache(home.manifests / "evaluation_report", lite0_version(device))
+    perceptual, _ = open_perceptual(settings.evaluation.fid_weights, settings.evaluation.lpips_weights, str(device))
     with tqdm(total=len(pairs), desc="evaluation", unit="photo", disable=not sys.stderr.isatty()) as bar:
-        return evaluate(truths, colorizers, lambda _: bool(bar.update()), cache=cache)
+        return evaluate(
+            truths,
+            colorizers,
+            lambda _: bool(bar.update()),
+            features=lambda pictures: lite0_features(pictures, device),
+            cache=cache,
+            perceptual=perceptual,
+        )
 
 
 def _report_data(

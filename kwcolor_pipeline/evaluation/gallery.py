@@ -4,15 +4,13 @@ Belongs here: the page and its links. Colorizing and writing the picture files i
 room's affair.
 """
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from kwcolor_pipeline.evaluation.pages import environment
+from kwcolor_pipeline.evaluation.pages import environment, script_hash
 from kwcolor_pipeline.home import write_bytes
 
 
@@ -40,10 +38,6 @@ def _relative_link(path: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(folder / path, folder)).as_posix())
 
 
-def _script_hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
 def write_gallery(folder: Path, items: Sequence[GalleryItem], made_by: str = "", sample_pictures: bool = False) -> Path:
     """Write ``index.html`` into ``folder`` and give its path; the pictures stay where they are.
 
@@ -66,7 +60,7 @@ def write_gallery(folder: Path, items: Sequence[GalleryItem], made_by: str = "",
         made_by=made_by,
         sample_pictures=sample_pictures,
         script=script,
-        script_hash=_script_hash(script),
+        script_hash=script_hash(script),
     )
     index = folder / "index.html"
     write_bytes(index, html.encode())

@@ -268,14 +268,9 @@ def headline(data: ReportData) -> str:
     )
 
 
-def others_than_grey(data: ReportData) -> list[PairedComparison]:
-    """The comparisons that the headline has not told."""
-    return [comparison for comparison in data.comparisons if comparison.name != GREY_COPY]
-
-
 def summary(data: ReportData) -> str:
     """The headline, and how the subject stands to each other colorizer."""
-    told = [standing(comparison, f"“{comparison.name}”") for comparison in others_than_grey(data)]
+    told = [standing(found, f"“{found.name}”") for found in data.comparisons if found.name != GREY_COPY]
     return f"{headline(data)} “{data.subject}” is {'; it is '.join(told)}." if told else headline(data)
 
 
@@ -294,7 +289,7 @@ def _table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
 
 
 def _metric_table(table: Sequence[TableRow], texts: Iterable[MetricText], subject: str) -> list[str]:
-    """A line for each metric and a column for each colorizer; the subject, the floor and the ceiling always have one."""
+    """A line for each metric and a column for each colorizer; the subject, floor and ceiling always have one."""
     kept = {subject, GREY_COPY, TRUTH}
     others = [row.colorizer for row in table if row.colorizer not in kept]
     kept |= set(others[: _COLUMNS - len(kept)])

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Evaluation
+from kwcolor_pipeline.evaluation.intervals import Interval
 from kwcolor_pipeline.evaluation.leaks import Leak, leaked
-from kwcolor_pipeline.evaluation.metrics import Interval
+from kwcolor_pipeline.evaluation.report_data import SIGNIFICANCE
 from kwcolor_pipeline.settings import EvaluationSettings
 
 #: The metric that decides about the champion; lower is better.
@@ -58,7 +59,7 @@ def decide(
 
     Nothing is promoted that is worse than grey, whose colours collapsed, or that may have trained on what it is tested
     on. The first model becomes champion otherwise. Later ones have to be better than the champion with the whole 95 %
-    interval of the paired difference.
+    interval of the paired difference, and by its p-value: of a few photographs the interval alone is too narrow.
     """
     problems = {
         name: sentence
@@ -72,20 +73,21 @@ def decide(
     }
     opponent = rival.name if rival else GREY_COPY
     difference = evaluation.difference(DECIDING_METRIC, subject, opponent)
+    p_value = evaluation.p_value(DECIDING_METRIC, subject, opponent)
     numbers = {
         "against": opponent,
         "photographs": len(evaluation.rows_of(subject)),
         "difference": difference.value,
         "low": difference.low,
         "high": difference.high,
-        "p_value": evaluation.p_value(DECIDING_METRIC, subject, opponent),
+        "p_value": p_value,
     }
     text = _text(difference)
     if problems:
         return Verdict(False, f"It is not promoted: {' '.join(problems.values())}", problems, numbers)
     if rival is None:
         return Verdict(True, f"It is the first champion: better than the grey copy ({text}).", {}, numbers)
-    if difference.high < 0:
+    if difference.high < 0 and p_value < SIGNIFICANCE:
         return Verdict(True, f"It replaces version {rival.number}: better by {text}.", {}, numbers)
     reason = f"Version {rival.number} stays champion: the new one is not surely better ({text})."
     return Verdict(False, reason, {}, numbers)
@@ -117,4 +119,5 @@ def _collapsed(evaluation: Evaluation, subject: str, wanted: EvaluationSettings)
 
 
 def _text(difference: Interval) -> str:
-    return f"{difference.value:+.2f} CIEDE2000, 95 % interval {difference.low:+.2f} to {difference.high:+.2f}"
+    text = f"{difference.value:+.2f} CIEDE2000, 95 % interval {difference.low:+.2f} to {difference.high:+.2f}"
+    return text.replace("-", "−")

@@ -172,6 +172,20 @@ def test_target_photographs_are_not_judged_by_a_truth(text: str) -> None:
     assert " truth the photograph" not in targets
 
 
+def test_a_caption_says_how_far_the_picture_is_from_its_truth(tmp_path: Path) -> None:
+    data = drawn_report(1)
+    (panel,) = data.panels.values()
+    # The same photograph as a target: nobody is to be told there how far it is.
+    target = dataclasses.replace(
+        panel, pictures={name: picture for name, picture in panel.pictures.items() if name != TRUTH}
+    )
+    words = written(tmp_path, dataclasses.replace(data, targets=[target])).words
+    (difference,) = data.evaluation.values(SUBJECT, "ciede2000")
+    assert words.count(f" {SUBJECT} CIEDE2000 {difference:.1f} ") == 1
+    assert " truth the photograph " in words
+    assert "truth CIEDE2000" not in words
+
+
 def test_a_report_without_anything_optional(tmp_path: Path) -> None:
     data = drawn_report(2, comparisons=(), verdict="", champion=None, targets=(), target_table=(), hues={}, curves=())
     data = dataclasses.replace(data, baselines_missing=())
@@ -223,6 +237,9 @@ def test_the_best_colorizer_of_each_metric_is_marked(text: str) -> None:
     assert "CIEDE2000" in marked
     assert not {"Colourfulness", "Uniformity"} & set(marked)
     assert len(marked) == len(set(marked)) == 7
+    # The subject loses the least colour, and with it is best by every measure.
+    rows = [row for row in text.split("<tr") if 'class="best"' in row]
+    assert all(row.startswith(' class="subject"') for row in rows)
 
 
 @functools.cache

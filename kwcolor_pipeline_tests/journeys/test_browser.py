@@ -1,28 +1,18 @@
-"""What a person sees: `kwcolor ui`, the evaluation report and the gallery in a real Chromium.
+"""What a person sees: `kwcolor ui`, the evaluation report and the gallery in a real Chromium."""
 
-KWCOLOR_TEST_SCREENSHOTS names a folder for the screenshots; else they lie in pytest's temporary folder.
-"""
-
-import contextlib
 import math
-import os
 import re
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 
-CHROMIUM = shutil.which("chromium")
+from kwcolor_pipeline_tests.journeys.conftest import CHROMIUM
+from kwcolor_pipeline_tests.journeys.user_interface import UserInterface, Visit, environment, kwcolor, running_ui, stop
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
@@ -36,55 +26,8 @@ GROUPS = {
     "models": {"pretrained_generator", "critic", "gan_model"},
     "results": {"evaluation_report", "colorized_gallery"},
 }
-TINY_TRAINING = {
-    "SIZE": "32",
-    "PRETRAIN_EPOCHS": "1",
-    "PRETRAIN_MIN_STEPS": "8",
-    "CRITIC_EPOCHS": "1",
-    "CRITIC_MIN_STEPS": "4",
-    "GAN_EPOCHS": "1",
-    "GAN_MIN_STEPS": "4",
-}
 #: The sample has two colour photographs of that year.
 YEAR = "2011"
-_WAIT_MS = 60_000
-_STOP_SECONDS = 60
-_QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@dataclass(frozen=True)
-class UserInterface:
-    """A running `kwcolor ui`."""
-
-    process: "subprocess.Popen[bytes]"
-    dagster: str
-    mlflow: str
-    log: Path
-
-
-def _environment(home: Path, **training: str) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("KWCOLOR_")}
-    fields = {f"KWCOLOR_TRAINING__{name}": value for name, value in (TINY_TRAINING | training).items()}
-    return inherited | fields | {"KWCOLOR_HOME": str(home), "KWCOLOR_CONFIG": os.devnull, "KWCOLOR_DEVICE": "cpu"}
-
-
-def _kwcolor(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from kwcolor_pipeline.cli import main; main()", *arguments]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("browser") / "home"
     for seed in ("0", "7"):
         done = subprocess.run(
-            _kwcolor("run"), env=_environment(home, SEED=seed), cwd=home.parent, capture_output=True, text=True
+            kwcolor("run"), env=environment(home, SEED=seed), cwd=home.parent, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return home
@@ -101,97 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ui(home: Path) -> Iterator[UserInterface]:
-    dagster, mlflow = _free_ports()
-    log = home.parent / "ui.log"
-    command = _kwcolor("ui", "--dagster-port", str(dagster), "--mlflow-port", str(mlflow))
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=_environment(home),
-            cwd=home.parent,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait_until_announced(process, log)
-        yield UserInterface(process, f"http://127.0.0.1:{dagster}", f"http://127.0.0.1:{mlflow}", log)
-    finally:
-        _stop(process)
-
-
-def _wait_until_announced(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while "Ctrl-C stops." not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.3)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    """Stop with Ctrl-C, and whatever survives by force; give the survivors."""
-    if process.poll() is not None:
-        return []
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_SECONDS)
-    # Python's own resource tracker ends only after the process that it serves.
-    _, alive = psutil.wait_procs(family, timeout=10)
-    left = [child for child in alive if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-    for survivor in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            survivor.kill()
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-    return left
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=_WAIT_MS)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A browser window that reaches this machine only, and what it complained about."""
-
-    def __init__(self, browser: Browser, screenshots: Path, width: int = 1600, height: int = 1000):
-        context = browser.new_context(viewport={"width": width, "height": height})
-        context.set_default_timeout(_WAIT_MS)
-        context.route("**/*", self._let_through)
-        self.page: Page = context.new_page()
-        self.errors: list[str] = []
-        self.elsewhere: list[str] = []
-        self._screenshots = screenshots
-        self.page.on("console", lambda message: self._note(message.type, message.text))
-        self.page.on("pageerror", lambda error: self._note("error", str(error)))
-
-    def _let_through(self, route: Route) -> None:
-        if route.request.url.startswith(("http://127.0.0.1:", "file:", "data:", "blob:")):
-            route.continue_()
-        else:
-            self.elsewhere.append(route.request.url)
-            route.abort()
-
-    def _note(self, kind: str, text: str) -> None:
-        if kind == "error":
-            self.errors.append(text)
-
-    def shoot(self, name: str, full: bool = False) -> None:
-        self.page.screenshot(path=self._screenshots / f"{name}.png", full_page=full)
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("KWCOLOR_TEST_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    with running_ui(home) as ui:
+        yield ui
 
 
 @pytest.fixture
@@ -392,6 +246,6 @@ def test_gallery_shows_pictures_and_its_slider_moves_by_keyboard(home: Path, vis
 def test_ctrl_c_ends_both_servers_and_all_their_processes(ui: UserInterface) -> None:
     """The last test: nothing is served after it."""
     assert ui.process.poll() is None
-    left = _stop(ui.process)
+    left = stop(ui.process)
     assert ui.process.returncode == 0, ui.log.read_text()
     assert left == []

@@ -1,21 +1,17 @@
-"""The evaluation report of 200 photographs in a real Chromium: its size, its sliders, and how it reads on a phone.
-
-KWCOLOR_TEST_SCREENSHOTS names a folder for the screenshots; else they lie in pytest's temporary folder.
-"""
+"""The evaluation report of 200 photographs in a real Chromium: its size, its sliders, and how it reads on a phone."""
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from kwcolor_pipeline.evaluation.report import write_report
 from kwcolor_pipeline_tests.evaluation.reports import LOST, SUBJECT, drawn_report
-from kwcolor_pipeline_tests.journeys.test_browser import CHROMIUM
+from kwcolor_pipeline_tests.journeys.conftest import CHROMIUM
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,7 +20,6 @@ pytestmark = [
 ]
 
 _WAIT_MS = 30_000
-_QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 _HIDDEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 #: Best and worst ten, six between, and three target photographs.
 _VIEWERS = 29
@@ -33,32 +28,10 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=_WAIT_MS)
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, drawn_report(200, size=(960, 720), grain=25))
     return path
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("KWCOLOR_TEST_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

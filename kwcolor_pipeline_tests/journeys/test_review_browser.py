@@ -1,7 +1,4 @@
-"""`kwcolor review` in a real Chromium, by keyboard alone, and what a decision changes.
-
-KWCOLOR_TEST_SCREENSHOTS names a folder for the screenshots; else they lie in pytest's temporary folder.
-"""
+"""`kwcolor review` in a real Chromium, by keyboard alone, and what a decision changes."""
 
 import os
 import subprocess
@@ -11,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from kwcolor_pipeline.photos.curation import curate, curate_is_current, read_curated
 from kwcolor_pipeline.photos.decisions import decisions_path, read_decisions
 from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline_tests.journeys.test_browser import CHROMIUM
+from kwcolor_pipeline_tests.journeys.conftest import CHROMIUM
 from kwcolor_pipeline_tests.photos.pictures import PhotoHome, encoded, framed, scene
 from kwcolor_pipeline_tests.review.homes import curated
 
@@ -27,32 +24,9 @@ pytestmark = [
 ]
 
 _WAIT_MS = 30_000
-_QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 _HIDDEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=_WAIT_MS)
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("KWCOLOR_TEST_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """Every check fails where it has to, on the real assets, and stops what it has to stop."""
 
+import io
 import json
 import shutil
 
 import dagster as dg
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from kwcolor_pipeline.definitions import build_definitions
 from kwcolor_pipeline.orchestration import incremental
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.photos.pairs import read_index
+from kwcolor_pipeline.photos.shards import read_shard, write_shard
 from kwcolor_pipeline.settings import load_settings
 from kwcolor_pipeline.training.stages import latest
 from kwcolor_pipeline_tests.photos.pictures import encoded, scene
@@ -144,3 +148,29 @@ def test_a_model_that_loses_to_grey_warns_and_is_not_promoted(trained_settings, 
     assert [version.aliases for version in tracking.versions()] == [("challenger",)]
     (gallery,) = result.asset_materializations_for_node("colorized_gallery")
     assert "there is no champion" in gallery.metadata["model"].value
+
+
+def test_a_copy_of_a_test_photograph_among_the_training_pairs_is_named_and_keeps_the_model_from_promotion(
+    trained_settings, instance
+):
+    rows = read_index(trained_settings.paths)
+    tested = next(row for row in rows if row["split"] == "test")
+    victim = next(row for row in rows if row["split"] == "train")
+    pairs = trained_settings.paths.pairs
+    with Image.open(io.BytesIO(read_shard(pairs / tested["shard"])[tested["photo_id"]]["color.jpg"])) as picture:
+        width, height = picture.size
+        part = picture.convert("RGB").crop((width // 10, height // 15, width, height - height // 12))
+    files = read_shard(pairs / victim["shard"])
+    files[victim["photo_id"]] |= {"color.jpg": encoded(part), "gray.png": encoded(part.convert("L"), "PNG")}
+    write_shard(pairs / victim["shard"], files.items())
+    result = execute(trained_settings, instance, "gan_model", "evaluation_report")
+    assert result.success
+    name = "no_test_photograph_was_trained_on"
+    assert checks_of(result)[f"evaluation_report:{name}"] == (False, dg.AssetCheckSeverity.ERROR)
+    (check,) = (one for one in result.get_asset_check_evaluations() if one.check_name == name)
+    for photograph in (tested, victim):
+        assert photograph["title"] in check.description
+        assert photograph["photo_id"][:12] in check.description
+    assert MLflow(trained_settings).open().champion() is None
+    (report,) = result.asset_materializations_for_node("evaluation_report")
+    assert tested["title"] in report.metadata["verdict"].value
