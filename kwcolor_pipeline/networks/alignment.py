@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 #: Raise it when the same two pictures would get another score.
-ALIGNMENT_VERSION = "1"
+ALIGNMENT_VERSION = "2"
 #: Side of the squares that pictures are squeezed to before they are compared.
 SIDE = 64
 
@@ -30,7 +30,10 @@ _SEEN = 16
 # What is around a pixel, in pixels; and the contrast, of the whole picture's, that counts as noise.
 _BLUR = 6.0
 _FLOOR = 0.15
-_STEPS = ((32, 8), (64, 8))
+_COARSE_STEPS, _FINE_STEPS = (32, 8), (64, 8)
+# What the coarse steps have to reach for the fine ones, which take four times as long: copies of twelve kinds reached
+# 0.76 and more there, 97 of 100 pairs of strangers that look alike 0.62 and less.
+_HALFWAY = 0.66
 _DAMPING = 1e-3
 # Grey levels, in standard deviations of the picture, from which on a difference counts less and less.
 _ROBUST = 0.7
@@ -62,7 +65,8 @@ def copy_scores(
     """How well the pictures of each pair lie over each other: float32 [pairs], from -1 to 0.95 for equal ones.
 
     ``pictures`` is uint8 [n, SIDE, SIDE]; ``first`` and ``second`` are indices into it. A pair whose best cut-out
-    correlates less than ``coarse`` is not looked at further and gets at most that as its score.
+    correlates less than ``coarse``, or that is little alike after the first steps, is not looked at further and gets at
+    most ``coarse`` as its score.
     """
     levels = _normalised(torch.from_numpy(pictures).float())
     windows, whole = _windows(levels)
@@ -76,10 +80,31 @@ def copy_scores(
         outer = torch.where(swapped, other[near], one[near])
         template = levels[inner]
         template = torch.where(start.mirrored[near, None, None, None], template.flip(3), template)
-        # A wide caption may draw the refined map away from where the search began.
-        maps = (start.map[near], _refined(template, levels[outer], start.map[near]))
-        scores[near] = torch.stack([_agreement(template, levels[outer], one) for one in maps]).amax(dim=0)
+        scores[near] = torch.maximum(scores[near], _refined_scores(template, levels[outer], start.map[near]))
     return scores.numpy()
+
+
+def _refined_scores(template: torch.Tensor, image: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """[pairs]: how well both agree under the best map near ``start``; -1 for what is little alike halfway."""
+    scores = torch.full((len(template),), -1.0)
+    maps = _refined(template, image, start, *_COARSE_STEPS)
+    # A wide caption may draw the refined map away from where the search began.
+    halfway = torch.maximum(_alike(template, image, start), _alike(template, image, maps))
+    left = torch.nonzero(halfway >= _HALFWAY).flatten()
+    if len(left):
+        template, image = template[left], image[left]
+        found = (start[left], _refined(template, image, maps[left], *_FINE_STEPS))
+        scores[left] = torch.stack([_agreement(template, image, one) for one in found]).amax(dim=0)
+    return scores
+
+
+def _alike(template: torch.Tensor, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """[pairs]: the correlation of both at the size of the coarse steps, with or without a strip along an edge."""
+    side = _COARSE_STEPS[0]
+    small, large = (F.interpolate(one, (side, side), mode="area") for one in (template, image))
+    seen, inside = _seen(large, torch.ones_like(large), maps)
+    strips = F.interpolate(_strips_left_out()[:, None], (side, side), mode="area")[:, 0]
+    return torch.stack([_correlation(small, seen, inside * kept) for kept in strips]).amax(dim=0)
 
 
 def _normalised(levels: torch.Tensor) -> torch.Tensor:
@@ -93,17 +118,17 @@ def _normalised(levels: torch.Tensor) -> torch.Tensor:
     return detail / (_blurred(detail.square()).sqrt() + _FLOOR)
 
 
-def _gaussian(sigma: float) -> torch.Tensor:
-    reach = round(3 * sigma)
-    weights = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * sigma**2))
-    return weights / weights.sum()
+@functools.cache
+def _blur() -> torch.Tensor:
+    """[SIDE, SIDE]: a Gaussian blur along one side, edges repeated beyond them, as a matrix."""
+    reach = round(3 * _BLUR)
+    weights = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * _BLUR**2))
+    lines = F.pad(torch.eye(SIDE)[:, None], (reach, reach), mode="replicate")
+    return F.conv1d(lines, (weights / weights.sum())[None, None])[:, 0].T
 
 
 def _blurred(levels: torch.Tensor) -> torch.Tensor:
-    weights = _gaussian(_BLUR)
-    reach = len(weights) // 2
-    across = F.conv2d(F.pad(levels, (reach, reach, 0, 0), mode="replicate"), weights[None, None, None])
-    return F.conv2d(F.pad(across, (0, 0, reach, reach), mode="replicate"), weights[None, None, :, None])
+    return _blur() @ levels @ _blur().T
 
 
 @functools.cache
@@ -130,11 +155,16 @@ def _sampling() -> torch.Tensor:
 
 
 def _windows(levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors: of every cut-out [n, cuts * cuts, _SEEN²], and of each picture's whole [n, _SEEN²]."""
+    """Every cut-out [n, cuts * cuts, _SEEN²] over its spread, and each picture's whole [n, _SEEN²], a unit vector.
+
+    The wholes have no mean, so the cut-outs' own do not matter where both are multiplied.
+    """
     sampling = _sampling()
-    cut = torch.einsum("ayi,nij,bxj->nabyx", sampling, levels[:, 0], sampling)
-    vectors = F.normalize(cut.flatten(3) - cut.flatten(3).mean(dim=3, keepdim=True), dim=3).flatten(1, 2)
-    return vectors, vectors[:, 0]
+    cut = torch.einsum("ayi,nij,bxj->nabyx", sampling, levels[:, 0], sampling).flatten(3).flatten(1, 2)
+    whole = F.normalize(cut[:, 0] - cut[:, 0].mean(dim=1, keepdim=True), dim=1)
+    square, mean = torch.linalg.vecdot(cut, cut), cut.mean(dim=2)
+    spread = (square - cut.shape[2] * mean.square()).clamp(min=1e-12).sqrt()
+    return cut / spread[:, :, None], whole
 
 
 def _best_start(windows: torch.Tensor, whole: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> _Start:
@@ -157,15 +187,17 @@ def _best_start(windows: torch.Tensor, whole: torch.Tensor, one: torch.Tensor, o
     return _Start(best, place // (2 * count) == 1, place // count % 2 == 1, maps)
 
 
-def _refined(template: torch.Tensor, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Maps [pairs, 2, 3] from the template's coordinates (-1..1) to the image's under which both agree best."""
-    for side, steps in _STEPS:
-        small, large = (F.interpolate(one, (side, side), mode="area") for one in (template, image))
-        grid = F.affine_grid(torch.eye(2, 3)[None], [1, 1, side, side], align_corners=False)[0].reshape(-1, 2)
-        ones = torch.ones_like(small)
-        for _ in range(steps):
-            seen, inside = _seen(large, ones, maps)
-            maps = _composed(maps, _gauss_newton(small, seen, inside, grid, side))
+def _refined(template: torch.Tensor, image: torch.Tensor, maps: torch.Tensor, side: int, steps: int) -> torch.Tensor:
+    """Maps [pairs, 2, 3] from the template's coordinates (-1..1) to the image's under which both agree best.
+
+    So many Gauss-Newton steps on both pictures at ``side`` pixels.
+    """
+    small, large = (F.interpolate(one, (side, side), mode="area") for one in (template, image))
+    grid = F.affine_grid(torch.eye(2, 3)[None], [1, 1, side, side], align_corners=False)[0].reshape(-1, 2)
+    ones = torch.ones_like(small)
+    for _ in range(steps):
+        seen, inside = _seen(large, ones, maps)
+        maps = _composed(maps, _gauss_newton(small, seen, inside, grid, side))
     return maps
 
 
