@@ -15,6 +15,7 @@ from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Evaluation
 from kwcolor_pipeline.evaluation.intervals import Interval
 from kwcolor_pipeline.evaluation.leaks import Leak, leaked
 from kwcolor_pipeline.evaluation.report_data import SIGNIFICANCE
+from kwcolor_pipeline.evaluation.report_text import p_text
 from kwcolor_pipeline.settings import EvaluationSettings
 
 #: The metric that decides about the champion; lower is better.
@@ -82,7 +83,7 @@ def decide(
         "high": difference.high,
         "p_value": p_value,
     }
-    text = _text(difference)
+    text = f"{_text(difference)}, {p_text(p_value)}"
     if problems:
         return Verdict(False, f"It is not promoted: {' '.join(problems.values())}", problems, numbers)
     if rival is None:

@@ -77,7 +77,7 @@ def test_versions_on_a_tracking_server(postgres: Postgres, tmp_path: Path) -> No
     home, port = tmp_path / "home", free_ports()[0]
     of_server = load_settings(home=home, mlflow_tracking_uri=postgres.create("served"))
     server = servers._mlflow_server(of_server, port)
-    process = servers._start(server, servers._environment(of_server, port))
+    process = servers._start(server, servers._environment(of_server, free_ports()[0], port))
     try:
         deadline = time.monotonic() + 120
         while not servers._answers(server) and process.poll() is None and time.monotonic() < deadline:
