@@ -158,3 +158,20 @@ def test_a_benchmark_of_training_runs_through(script, rows, tmp_path):
     measured = answer["measured"]
     assert len(measured["epochs"] if script == "critic_table" else measured["table"]) == rows
     assert all(promise["value"] is not None for promise in answer["promises"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_another_year_is_all_that_is_hashed_measured_and_made_into_pairs(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "another_year.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)["measured"]
+    full, added, a_year = measured["full"], measured["added"], measured["a_year"]
+    for stage, counted in (("deduplicated_photos", "newly_hashed"), ("curated_photos", "newly_measured")):
+        assert full[stage][counted] == full["deduplicated_photos"]["photographs"]
+        assert added[stage][counted] == a_year
+    assert full["grayscale_pairs"]["pairs_made"] == full["grayscale_pairs"]["photographs"]
+    # The copies among the new photographs are no pairs.
+    assert 0 < added["grayscale_pairs"]["pairs_made"] < a_year
+    assert added["grayscale_pairs"]["shards_written"] < full["grayscale_pairs"]["shards_written"]
