@@ -301,6 +301,20 @@ class CurationSettings(_Group):
     )
 
 
+def _local_path(value: Any) -> Any:
+    if value is None:
+        return None
+    if not str(value).strip() or "://" in str(value):
+        raise ValueError("has to be a local file or folder")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # `~name` of nobody on this machine
+        raise ValueError(str(error)) from error
+
+
+_LocalPath = Annotated[Path, BeforeValidator(_local_path)]
+
+
 class EvaluationSettings(_Group):
     """How models are compared, and what keeps one from becoming champion."""
 
@@ -310,10 +324,10 @@ class EvaluationSettings(_Group):
     max_more_uniform: float = Field(
         0.3, ge=0, le=1, description="How much more uniform in hue a model's results may be than the originals, of 1"
     )
-    fid_weights: Path | None = Field(
+    fid_weights: _LocalPath | None = Field(
         None, description="pytorch-fid's pt_inception-2015-12-05-6726825d.pth; FID is left out without it"
     )
-    lpips_weights: Path | None = Field(
+    lpips_weights: _LocalPath | None = Field(
         None,
         description="torchvision's alexnet-owt-7be5be79.pth; needs `pip install --no-deps lpips==0.1.4`; LPIPS is left "
         "out without it",
@@ -326,23 +340,11 @@ class EvaluationSettings(_Group):
 class ReviewSettings(_Group):
     """What a person decides about photographs."""
 
-    decisions: Path | None = Field(
+    decisions: _LocalPath | None = Field(
         None,
         description="CSV file of the decisions that win over every rule, for instance one under version control; "
         "review/decisions.csv in the home folder where it is not set",
     )
-
-    @field_validator("decisions", mode="before")
-    @classmethod
-    def _local_file(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        if not str(value).strip() or "://" in str(value):
-            raise ValueError("has to be a local file")
-        try:
-            return Path(value).expanduser().absolute()
-        except RuntimeError as error:  # `~name` of nobody on this machine
-            raise ValueError(str(error)) from error
 
 
 class PairSettings(_Group):
@@ -357,20 +359,6 @@ class PairSettings(_Group):
     )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="Share of the clusters that choose the checkpoint")
     test_share: float = Field(0.22, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
-
-
-def _local_path(value: Any) -> Any:
-    if value is None:
-        return None
-    if not str(value).strip() or "://" in str(value):
-        raise ValueError("has to be a local file or folder")
-    try:
-        return Path(value).expanduser().absolute()
-    except RuntimeError as error:  # `~name` of nobody on this machine
-        raise ValueError(str(error)) from error
-
-
-_LocalPath = Annotated[Path, BeforeValidator(_local_path)]
 
 
 class BaselineSettings(_Group):

@@ -15,6 +15,7 @@ from rich.console import Console
 from kwcolor_pipeline import cli
 from kwcolor_pipeline.home import Home
 from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline_tests.commands import run_command
 from kwcolor_pipeline_tests.photos.pictures import encoded, scene
 
 
@@ -45,14 +46,7 @@ def kwcolor(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("DAGSTER_HOME", "")
 
     def run(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kwcolor", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Outcome(code, *capsys.readouterr())
+        return Outcome(*run_command(monkeypatch, capsys, *arguments))
 
     return run
 

@@ -349,13 +349,13 @@ def _provenance(version: str, bundle: Bundle, index: Sequence[dict[str, Any]]) -
         photographs=_photographs_by_year(index),
         licences=Counter(row["licence"] or "not stated" for row in index),
         weights_sha256=bundle.weights_sha256,
-        test_split=test_split_of(index),
+        test_split=_test_split(index),
         model={name: str(value) for name, value in preset.items() if name != "name"},
         packages={name: importlib.metadata.version(name) for name in _PACKAGES},
     )
 
 
-def test_split_of(index: Sequence[dict[str, Any]]) -> str:
+def _test_split(index: Sequence[dict[str, Any]]) -> str:
     """Fingerprint of the photographs of the test split: versions are compared where it is the same."""
     return fingerprint(sorted(row["photo_id"] for row in index if row["split"] == "test"))
 

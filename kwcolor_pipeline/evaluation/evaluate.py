@@ -29,6 +29,7 @@ from kwcolor_pipeline.evaluation.metrics import (
     OF_A_PHOTOGRAPH,
     ColourfulnessDistance,
     Compared,
+    Features,
     FrechetLite0,
     Interval,
     Matrix,
@@ -46,8 +47,6 @@ Grey = NDArray[np.uint8]
 #: Takes uint8 grey (H, W) and the photograph's id, gives uint8 RGB (H, W, 3). Networks look at the grey only; the id is
 #: for results that were computed elsewhere and are looked up.
 Colorize = Callable[[Grey, str], Picture]
-#: From pictures to features (n, d).
-Features = Callable[[Sequence[Picture]], Matrix]
 
 #: The floor: the grey picture itself, as if it were the result.
 GREY_COPY = "grey copy"

@@ -10,6 +10,7 @@ network that the user has to bring in ``perceptual``. Which colorizers are compa
 import abc
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _SSIM_C1, _SSIM_C2 = 6.5025, 58.5225
 _MID_GREY = 128
 
 Map = NDArray[np.float32]
+#: From pictures to features (n, d).
+Features = Callable[[Sequence[Picture]], Matrix]
 
 
 class PhotographMetrics(NamedTuple):
@@ -322,20 +325,21 @@ class ColourfulnessDistance(Metric):
         return distance_of_means(self._results, self._truths, self._seed)
 
 
-class FrechetLite0(Metric):
-    """Fréchet distance of the pooled Lite0 features of all results and all photographs; 0 for identical sets.
+class FrechetMetric(Metric):
+    """Fréchet distance of a network's ``features`` of all results and all photographs; 0 for identical sets."""
 
-    It grows with fewer photographs, so it compares within one set only. It is not FID.
-    """
+    unit, bounds, better = "", (0, math.inf), -1
 
-    key, unit, bounds, better = "frechet_lite0", "", (0, math.inf), -1
+    def __init__(self, features: Features, seed: int = 0):
+        self._features = features
+        super().__init__(seed)
 
     def reset(self) -> None:
         self._truths: list[Matrix] = []
         self._results: list[Matrix] = []
 
     def update(self, truth: Picture, result: Picture) -> None:
-        of_truth, of_result = lite0_features([truth, result])
+        of_truth, of_result = self._features([truth, result])
         self._truths.append(of_truth)
         self._results.append(of_result)
 
@@ -343,6 +347,18 @@ class FrechetLite0(Metric):
         if not self._truths:
             raise ValueError("there are no photographs to compare")
         return frechet_with_interval(np.stack(self._truths), np.stack(self._results), self._seed)
+
+
+class FrechetLite0(FrechetMetric):
+    """Fréchet distance of the pooled Lite0 features of all results and all photographs; 0 for identical sets.
+
+    It grows with fewer photographs, so it compares within one set only. It is not FID.
+    """
+
+    key = "frechet_lite0"
+
+    def __init__(self, seed: int = 0):
+        super().__init__(lite0_features, seed)
 
 
 #: The classes of :class:`PhotographMetrics`' fields, in their order; all but the last need the pixels alone.

@@ -5,48 +5,27 @@ Belongs here: which of them are at hand, why the others are not, and their class
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from kwcolor_pipeline.evaluation.intervals import Interval, frechet_with_interval, mean_with_interval
-from kwcolor_pipeline.evaluation.metrics import Metric
-from kwcolor_pipeline.networks.features import Matrix, Picture
+from kwcolor_pipeline.evaluation.intervals import Interval, mean_with_interval
+from kwcolor_pipeline.evaluation.metrics import Features, FrechetMetric, Metric
+from kwcolor_pipeline.networks.features import Picture
 from kwcolor_pipeline.settings import SettingsProblem
 
-#: From pictures to features (n, d), and from a truth and a result of the same size to their distance.
-Features = Callable[[Sequence[Picture]], Matrix]
+#: From a truth and a result of the same size to their distance.
 Distance = Callable[[Picture, Picture], float]
 
 
-class Fid(Metric):
+class Fid(FrechetMetric):
     """Fréchet inception distance of Heusel et al. (2017) between all results and all photographs; 0 for equal sets.
 
     In pytorch-fid's way (see ``networks.inception``), with an interval over photographs. It grows with fewer
     photographs: published values, mostly of 5,000 or more, compare with equally many only.
     """
 
-    key, unit, bounds, better = "fid", "", (0, math.inf), -1
-
-    def __init__(self, features: Features, seed: int = 0):
-        self._features = features
-        super().__init__(seed)
-
-    def reset(self) -> None:
-        self._truths: list[Matrix] = []
-        self._results: list[Matrix] = []
-
-    def update(self, truth: Picture, result: Picture) -> None:
-        of_truth, of_result = self._features([truth, result])
-        self._truths.append(of_truth)
-        self._results.append(of_result)
-
-    def compute(self) -> Interval:
-        if not self._truths:
-            raise ValueError("there are no photographs to compare")
-        return frechet_with_interval(np.stack(self._truths), np.stack(self._results), self._seed)
+    key = "fid"
 
 
 class LpipsMean(Metric):

@@ -41,12 +41,12 @@ def hash_version() -> str:
     return f"2 borders={BORDERS_VERSION} pillow={PIL.__version__} imagehash={imagehash.__version__}"
 
 
-def hashes_of(file: Path | BinaryIO) -> dict[str, Any]:
-    """The hashes of the picture in ``file`` without its borders, as unsigned 64-bit integers.
+def hashes_of(path: Path) -> dict[str, Any]:
+    """The hashes of the picture at ``path`` without its borders, as unsigned 64-bit integers.
 
     Raises OSError where it cannot be decoded.
     """
-    return hashes_of_grey(small_grey(file))
+    return hashes_of_grey(small_grey(path))
 
 
 def hashes_of_grey(grey: Image.Image) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`kwcolor baselines`: the list, and the photographs for other programs."""
 
-import sys
+import functools
 
 import pytest
 from rich.console import Console
@@ -8,6 +8,7 @@ from rich.console import Console
 from kwcolor_pipeline import cli
 from kwcolor_pipeline.baselines.published import ARTISTIC, STABLE
 from kwcolor_pipeline.photos.pairs import read_pairs
+from kwcolor_pipeline_tests.commands import run_command
 
 
 @pytest.fixture
@@ -15,17 +16,7 @@ def command(small_settings, monkeypatch, capsys):
     monkeypatch.setenv("KWCOLOR_HOME", str(small_settings.home))
     monkeypatch.setattr(cli, "_out", Console(width=120))
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kwcolor", "baselines", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return functools.partial(run_command, monkeypatch, capsys, "baselines")
 
 
 def test_it_says_what_is_here_and_how_to_get_the_rest(command, monkeypatch, tmp_path):

@@ -1,18 +1,17 @@
 """`kwcolor takedown`: the picture is nowhere any more, also after the runs that follow."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import sqlite3
-import sys
 from pathlib import Path
 
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from kwcolor_pipeline import cli
 from kwcolor_pipeline.crawling.crawl import crawl_partition
 from kwcolor_pipeline.crawling.intake import is_in_store
 from kwcolor_pipeline.crawling.sources import open_sources
@@ -30,6 +29,7 @@ from kwcolor_pipeline.photos.pairs import read_index
 from kwcolor_pipeline.photos.store import PhotoStore, photo_id_of
 from kwcolor_pipeline.photos.takedown import Takedowns
 from kwcolor_pipeline.settings import SettingsProblem, load_settings
+from kwcolor_pipeline_tests.commands import run_command
 from kwcolor_pipeline_tests.journeys.photographs import PhotoFolder
 from kwcolor_pipeline_tests.photos.pictures import PhotoHome, encoded, recompressed, scene
 from kwcolor_pipeline_tests.servers.loc_imitation import Library, serve
@@ -383,17 +383,7 @@ def takedown(photos, tmp_path, monkeypatch, capsys):
         monkeypatch.delenv(name)
     monkeypatch.setenv("KWCOLOR_HOME", str(photos.settings.paths.root))
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kwcolor", "takedown", *arguments])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return functools.partial(run_command, monkeypatch, capsys, "takedown")
 
 
 def test_the_command(photos, takedown):
