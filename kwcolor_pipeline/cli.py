@@ -188,10 +188,27 @@ def versions(
         _out.print_json(json.dumps(version_records(tracking)))
         return
     headings, rows = version_table(tracking.versions())
-    table = Table(*headings)
+    # The least telling columns make room where the terminal is narrow; half a number would tell nothing.
+    shown = list(range(len(headings)))
+    given_up = [place for place in shown if headings[place] in ("data", "created")] + shown[:5:-1]
+    while given_up and _width(_versions(headings, rows, shown)) > _out.width:
+        shown.remove(given_up.pop(0))
+    _out.print(_versions(headings, rows, shown))
+    if len(shown) < len(headings):
+        missing = ", ".join(heading for place, heading in enumerate(headings) if place not in shown)
+        _out.print(f"Not shown for want of room: {missing}; --json tells all.", soft_wrap=True, highlight=False)
+
+
+def _width(table: Table) -> int:
+    """Characters of a line of the table where nothing is cut off."""
+    return _out.measure(table, options=_out.options.update(width=10_000)).maximum
+
+
+def _versions(headings: list[str], rows: list[list[str]], shown: list[int]) -> Table:
+    table = Table(*(headings[place] for place in shown))
     for row in rows:
-        table.add_row(*map(escape, row), style="bold" if row[0] else None)
-    _out.print(table)
+        table.add_row(*(escape(row[place]) for place in shown), style="bold" if row[0] else None)
+    return table
 
 
 @app.command()

@@ -69,9 +69,9 @@ def test_the_command_prints_what_mlflow_holds(
     tracking.log_version_metrics(first, {"test_ciede2000": 6.54321, "test_fid": math.nan})
     tracking.promote(first, {PROMOTED_TAG: "It is the first."})
 
-    def kwcolor(*arguments: str) -> str:
-        # The same console at a width that holds the table, since the captured output is no terminal.
-        monkeypatch.setattr(cli, "_out", Console(width=200))
+    def kwcolor(*arguments: str, width: int = 200) -> str:
+        # The captured output is no terminal and has no width of its own.
+        monkeypatch.setattr(cli, "_out", Console(width=width))
         monkeypatch.setattr(sys, "argv", ["kwcolor", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
@@ -88,6 +88,15 @@ def test_the_command_prints_what_mlflow_holds(
     assert "[bold]" in lines[3]
     for words in ("★", "champion", "demo", "023456789abc", "6.543", "nan"):
         assert words in lines[4]
+
+    # A narrow terminal has fewer columns and whole numbers.
+    narrow = kwcolor("versions", width=50)
+    for words in ("★", "champion", "6.543", "Not shown for want of room: created, data"):
+        assert words in narrow
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines()[:-1])) <= 50
+
+    assert "Not shown" in kwcolor("versions", width=10)
 
     newest, champion = json.loads(kwcolor("versions", "--json"))
     assert (newest["version"], newest["champion"], newest["aliases"]) == (2, False, ["challenger"])
