@@ -256,7 +256,7 @@ def test_a_killed_training_goes_on_in_both(small_settings: Settings, tmp_path: P
     again = in_two("train", tmp_path, "pretrained_generator")
     assert again.returncode == 0, again.stderr
     # The first one was writing the checkpoint of step 4, or had written it.
-    assert re.search("Training goes on at step [34] of 8", again.stderr)
+    assert re.search("Training goes on at step [34] of 12", again.stderr)
     assert left_of_training(tmp_path / "home") == []
     for name, tensor in weights().items():
         torch.testing.assert_close(tensor, whole[name], rtol=1e-4, atol=1e-5)
