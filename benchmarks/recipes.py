@@ -83,7 +83,12 @@ def preset_of(recipe: str, size: int, gpu: bool, **replace: Any) -> Preset:
         scale = size / PRESETS["archive"].size
         given |= {"blur": PRESETS["archive"].blur * scale, "grain": PRESETS["archive"].grain * scale}
         given |= {"blockiness": 0.0} if scale < 1 else {}
-        given |= {"generator_widths": (128, 96, 64, 48), "critic_widths": (48, 96, 192, 192), "ema_decay": 0.998}
+        given |= {
+            "pretrain_start": "none",
+            "generator_widths": (128, 96, 64, 48),
+            "critic_widths": (48, 96, 192, 192),
+            "ema_decay": 0.998,
+        }
         given |= {"gan_patience": 0, "perceptual_weights": "bundled"}
         if not gpu:
             given |= {"precision": "float32", "compile": False, "batch_size": 16}

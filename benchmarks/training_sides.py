@@ -66,7 +66,8 @@ class Ours:
         fast = {"compile": False} if self._device.type == "cpu" else {"capture": True}
         brief = {f"{stage}_{what}": 1 for stage in ("pretrain", "critic", "gan") for what in ("epochs", "min_steps")}
         given = {"size": self._size, "batch_size": self._batch, "encoder_weights": "none"}
-        given |= {"precision": self._precision} if name == "archive" else {}
+        if name == "archive":
+            given |= {"precision": self._precision, "encoder": "resnet34.tv_in1k", "pretrain_start": "none"}
         return load_preset(name, given | fast | brief | {"perceptual_weights": "bundled"} | replace)
 
     def _random_batch(self) -> Any:

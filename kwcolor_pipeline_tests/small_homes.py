@@ -19,6 +19,7 @@ TINY: dict[str, Any] = {
     "batch_size": 4,
     "crop_scale": 1.15,
     "encoder_weights": "none",
+    "pretrain_start": "none",
     "generator_widths": (16, 12, 8, 8),
     "critic_widths": (8, 16),
     "pretrain_epochs": 2,

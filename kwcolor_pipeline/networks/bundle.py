@@ -45,9 +45,18 @@ class Bundle:
         return str(self.description["weights_sha256"])
 
 
-def write_bundle(folder: Path, kind: str, network: nn.Module, description: dict[str, Any]) -> Bundle:
-    """Write the weights and the description of a `generator` or `critic` into ``folder``."""
+def write_bundle(
+    folder: Path, kind: str, network: nn.Module, description: dict[str, Any], *, half: bool = False
+) -> Bundle:
+    """Write the weights and the description of a `generator` or `critic` into ``folder``.
+
+    ``half`` keeps the weights in half precision; the network is rounded to it first, in place, so that the hash is that
+    of what is read back.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        network.load_state_dict(state)
     save_file(state, folder / f"{kind}.safetensors")
     full = {**description, "kind": kind, "weights_sha256": weights_hash(network)}
     write_json(folder / DESCRIPTION, full)

@@ -9,10 +9,11 @@ the input's lightness afterwards is in ``augmentation``.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -60,24 +61,34 @@ def _scaled(pair: Pair, side: int) -> np.ndarray:
     return np.concatenate([grey[..., None], colour], axis=-1)
 
 
+def cache_folder(home: Home, split: str, side: int, data_version: str) -> Path:
+    """Where the split's pictures with the shortest side ``side`` lie decoded."""
+    return home.pairs / "cache" / f"{split}-{side}-{data_version[:16]}"
+
+
+def write_cache(folder: Path, pairs: Iterable[Pair], side: int) -> None:
+    """Decode ``pairs`` into the cache ``folder``, which appears whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        index = []
+        with (temporary / _PIXELS).open("wb") as pixels:
+            for pair in pairs:
+                picture = _scaled(pair, side)
+                index.append([pair.photo_id, picture.shape[0], picture.shape[1]])
+                pixels.write(picture.tobytes())
+        (temporary / _INDEX).write_text(json.dumps(index))
+
+
 def open_cache(home: Home, split: str, side: int, data_version: str) -> PictureCache:
     """The split's pictures with the shortest side ``side``, from the cache on disk or made now.
 
     Caches of other data versions, and those that a killed process left unfinished, are deleted.
     Raises SettingsProblem when the split is empty.
     """
-    folder = home.pairs / "cache" / f"{split}-{side}-{data_version[:16]}"
+    folder = cache_folder(home, split, side, data_version)
     if not (folder / _INDEX).exists():
         for unfinished in folder.parent.glob(f".{folder.name}.*"):
             shutil.rmtree(unfinished)
-        with atomic_folder(folder) as temporary:
-            index = []
-            with (temporary / _PIXELS).open("wb") as pixels:
-                for pair in read_pairs(home, split):
-                    picture = _scaled(pair, side)
-                    index.append([pair.photo_id, picture.shape[0], picture.shape[1]])
-                    pixels.write(picture.tobytes())
-            (temporary / _INDEX).write_text(json.dumps(index))
+        write_cache(folder, read_pairs(home, split), side)
         for other in folder.parent.glob("[!.]*"):
             if not other.name.endswith(data_version[:16]):
                 shutil.rmtree(other)

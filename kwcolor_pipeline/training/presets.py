@@ -14,6 +14,8 @@ from kwcolor_pipeline.settings import SettingsProblem
 CODE_VERSION = "2"
 
 _Width = Annotated[int, Field(ge=1)]
+#: Channels of the starter's decoder; what begins as the starter has the same.
+STARTER_WIDTHS = (384, 256, 160, 96)
 
 
 class Preset(BaseModel):
@@ -38,9 +40,7 @@ class Preset(BaseModel):
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the networks")
     compile: bool = Field(False, description="Compile the networks with torch.compile")
-    capture: bool = Field(
-        False, description="Recipe archive, on CUDA: pretrain with one CUDA graph a step; has not run on a GPU yet"
-    )
+    capture: bool = Field(False, description="Recipe archive, on CUDA: pretrain with one CUDA graph a step")
     crop_scale: float = Field(
         1.5, ge=1, le=3, description="Shortest side at which a picture is seen whole, over the side of a crop"
     )
@@ -88,6 +88,12 @@ class Preset(BaseModel):
         (48, 96, 192, 192), min_length=1, description="Channels of the critic's layers"
     )
 
+    pretrain_start: str = Field(
+        "none",
+        min_length=1,
+        description="Generator to begin with: starter (the one that comes with the package), a folder with a model "
+        "bundle, or none (the encoder's weights alone)",
+    )
     pretrain_epochs: int = Field(12, ge=1, description="Passes over the training pictures with pixel loss")
     pretrain_min_steps: int = Field(240, ge=1, description="Steps at least, for small collections")
     pretrain_lr: float = Field(1e-3, gt=0, description="Largest learning rate of the one-cycle schedule")
@@ -154,6 +160,14 @@ class Preset(BaseModel):
 PRESETS: dict[str, Preset] = {
     "demo": Preset(
         name="demo",
+        generator_widths=STARTER_WIDTHS,
+        pretrain_start="starter",
+        # What the starter knows shall not be forgotten over a few photographs.
+        pretrain_epochs=6,
+        pretrain_min_steps=60,
+        pretrain_lr=5e-5,
+        critic_min_steps=40,
+        gan_min_steps=40,
         film_response=0.4,
         blur=0.6,
         uneven_light=0.2,
@@ -204,13 +218,13 @@ PRESETS: dict[str, Preset] = {
         scratches=0.3,
         blockiness=0.5,
         score_pictures=256,
-        encoder="resnet34.tv_in1k",
-        encoder_weights="hub",
-        generator_widths=(384, 256, 160, 96),
+        generator_widths=STARTER_WIDTHS,
+        pretrain_start="starter",
         critic_widths=(64, 128, 256, 256),
         ema_decay=0.999,
         pretrain_epochs=40,
         pretrain_min_steps=4000,
+        pretrain_lr=3e-4,
         pretrain_perceptual_weight=2.0,
         critic_epochs=4,
         critic_min_steps=500,

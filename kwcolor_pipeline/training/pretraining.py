@@ -11,6 +11,7 @@ from kwcolor_pipeline.networks.devices import placed
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.averaging import AveragedNetwork
+from kwcolor_pipeline.training.beginning import beginning, beginning_bundle
 from kwcolor_pipeline.training.capture import CapturedUpdate
 from kwcolor_pipeline.training.data import Batch
 from kwcolor_pipeline.training.loop import OnEpoch, Stage, one_cycle, set_rates
@@ -60,8 +61,7 @@ class Pretraining(Stage):
         self.optimisers = {"generator": self._optimiser}
 
     def _untrained(self) -> Generator:
-        preset = self._preset
-        return Generator(preset.encoder, preset.encoder_weights, preset.generator_widths)
+        return beginning(self._preset)
 
     @staticmethod
     def _truth(batch: Batch) -> torch.Tensor:
@@ -105,6 +105,9 @@ def pretraining_request(settings: Settings, preset: Preset) -> Request:
     weights = Path(preset.encoder_weights)
     if weights.is_file():
         asked["encoder_weights_sha256"] = sha256_of(weights)  # the name may stay when the file changes
+    bundle = beginning_bundle(preset)
+    if bundle is not None:
+        asked["start"] = bundle.weights_sha256
     if preset.pretrain_perceptual_weight:
         asked["perceptual"] = perceptual_features(preset.perceptual_weights)
     return Request(settings, preset, STAGE, asked)

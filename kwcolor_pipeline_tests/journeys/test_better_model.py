@@ -27,6 +27,8 @@ pytestmark = [
 
 #: Steps of pretraining: hardly any, many, and even fewer.
 STEPS = (8, 400, 4)
+#: With nothing but ImageNet's encoder to begin with: after so few steps the starter would be as good as after many.
+FROM_SCRATCH = {"PRETRAIN_START": "none", "PRETRAIN_LR": "1e-3"}
 
 
 def trained(home: Path, photographs: Path, steps: int) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def trained(home: Path, photographs: Path, steps: int) -> dict[str, Any]:
     sources = {"KWCOLOR_SOURCES": f"folder:{photographs}", "KWCOLOR_KOREAN_WAR_SOURCES": "sample"}
     done = subprocess.run(
         kwcolor("run"),
-        env=environment(home, PRETRAIN_MIN_STEPS=str(steps)) | sources,
+        env=environment(home, PRETRAIN_MIN_STEPS=str(steps), **FROM_SCRATCH) | sources,
         cwd=home.parent,
         capture_output=True,
         text=True,
