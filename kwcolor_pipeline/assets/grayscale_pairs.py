@@ -34,6 +34,7 @@ def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourcePara
         metadata={
             "pairs": sum(summary["splits"].values()),
             "splits": count_table(summary["splits"], "split", "pairs"),
+            "known_to_the_starter": summary["known_to_the_starter"],
             "shards": summary["shards"],
             "shards_written": 0 if pairs.reused else summary["shards_written"],
             "reused": pairs.reused,

@@ -83,7 +83,7 @@ def deduplicate(settings: Settings, progress: Progress | None = None) -> Dedupli
     photo_ids = sorted(photographs, key=lambda photo_id: _rank(photographs[photo_id]))
     store = PhotoStore(settings.paths.photos)
     hashes, newly_hashed = measure_once(
-        settings.paths.manifests / "deduplicated_photos" / "hashes.parquet",
+        hashes_file(settings.paths),
         hashing.hash_version(),
         photo_ids,
         lambda photo_id: hashing.hashes_of(store.find(photo_id)),
@@ -284,6 +284,11 @@ def _former(home: Home) -> dict[str, str]:
 def _current(home: Home, wanted: str) -> Result | None:
     recorded = Result.read(_record(home))
     return recorded if recorded and recorded.fingerprint == wanted and _table(home).exists() else None
+
+
+def hashes_file(home: Home) -> Path:
+    """The table of all photographs' hashes (columns: ``photo_id``, ``hashing.SCHEMA`` and ``error``)."""
+    return home.manifests / "deduplicated_photos" / "hashes.parquet"
 
 
 def _table(home: Home) -> Path:

@@ -32,6 +32,7 @@ from kwcolor_pipeline.photos.borders import cropped, open_upright
 from kwcolor_pipeline.photos.curation import read_curated
 from kwcolor_pipeline.photos.decolorizing import decolorize
 from kwcolor_pipeline.photos.encoding import jpeg, png
+from kwcolor_pipeline.photos.known_to_starter import clusters_known_to_starter, starter_photographs_version
 from kwcolor_pipeline.photos.large import alone_if_large
 from kwcolor_pipeline.photos.measured import Progress, Row
 from kwcolor_pipeline.photos.near_duplicates import read_deduplicated
@@ -42,7 +43,7 @@ from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import PairSettings, Settings
 
 #: Raise it when the same photographs and settings would give other pairs.
-CODE_VERSION = f"2 pillow={PIL.__version__}"
+CODE_VERSION = f"3 pillow={PIL.__version__}"
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -115,7 +116,12 @@ def make_pairs(settings: Settings, progress: Progress | None = None, workers: in
         return Pairs(recorded, _index(home), reused=True)
     ledger = read_ledger(home)
     clusters = {row["cluster_id"]: members[row["cluster_id"]] for row in kept}
-    split_of = assign_splits(clusters, ledger, settings.pairs)
+    known = clusters_known_to_starter(home, clusters, settings.near_duplicates)
+    # What an older starter did not know may be in test; there it would flatter, and nothing of test ever trains.
+    left_out = {name for name in known if any(ledger.get(member) == "test" for member in clusters[name])}
+    kept = [row for row in kept if row["cluster_id"] not in left_out]
+    clusters = {name: ids for name, ids in clusters.items() if name not in left_out}
+    split_of = assign_splits(clusters, ledger, settings.pairs, known)
     shards = planned([_planned_row(row, split_of[row["cluster_id"]], settings.pairs) for row in kept])
     missing = {name: rows for name, rows in shards.items() if not (home.pairs / name).exists()}
     made = _write_shards(home, missing, settings.pairs, progress, workers)
@@ -127,6 +133,8 @@ def make_pairs(settings: Settings, progress: Progress | None = None, workers: in
     summary = {
         "photographs": len(index),
         "clusters": len(split_of),
+        "known_to_the_starter": len(known),
+        "left_out": len(left_out),
         "splits": dict(sorted(Counter(row["split"] for row in index).items())),
         "shards": len(shards),
         "shards_written": len(missing),
@@ -365,6 +373,7 @@ def _fingerprint(settings: Settings, kept: list[Row], members: dict[str, list[st
             "photographs": kept,
             "clusters": {row["cluster_id"]: members[row["cluster_id"]] for row in kept},
             "settings": settings.pairs.model_dump(),
+            "starter": starter_photographs_version(),
             "code": CODE_VERSION,
         }
     )

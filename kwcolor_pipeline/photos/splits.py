@@ -6,6 +6,7 @@ every photograph that ever was in one. Where the pairs of a split lie is the aff
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,12 +21,17 @@ SPLITS = ("train", "valid", "test")
 _SCHEMA = pa.schema([("photo_id", pa.string()), ("split", pa.string())])
 
 
-def assign_splits(clusters: dict[str, list[str]], ledger: dict[str, str], wanted: PairSettings) -> dict[str, str]:
+def assign_splits(
+    clusters: dict[str, list[str]],
+    ledger: dict[str, str],
+    wanted: PairSettings,
+    only_train: Collection[str] = frozenset(),
+) -> dict[str, str]:
     """The split of every cluster; ``clusters`` lists the photo_ids in each, ``ledger`` their earlier splits.
 
     A cluster stays where its photographs were; of several splits test wins over valid over train.
-    New clusters go, in an order that is fixed but arbitrary, where most are lacking. Nothing ever
-    leaves test. Raises SettingsProblem where a split would stay empty.
+    New clusters go, in an order that is fixed but arbitrary, where most are lacking; those of ``only_train`` train.
+    Nothing ever leaves test. Raises SettingsProblem where a split would stay empty.
     """
     if len(clusters) < 3:
         raise SettingsProblem(
@@ -37,6 +43,8 @@ def assign_splits(clusters: dict[str, list[str]], ledger: dict[str, str], wanted
         claims = [ledger[member] for member in members if member in ledger]
         if claims:
             split_of[cluster] = max(claims, key=SPLITS.index)
+        elif cluster in only_train:
+            split_of[cluster] = "train"
     shares = {"test": wanted.test_share, "valid": wanted.valid_share}
     shares["train"] = 1 - sum(shares.values())
     counts = Counter(split_of.values())
@@ -48,8 +56,8 @@ def assign_splits(clusters: dict[str, list[str]], ledger: dict[str, str], wanted
     lacking = [split for split in SPLITS if not counts[split]]
     if lacking:
         raise SettingsProblem(
-            f"No photograph is left for {' and '.join(lacking)}, because all of them were in other splits before; "
-            "crawl more years or sources."
+            f"No photograph is left for {' and '.join(lacking)}, because all of them were in other splits before or "
+            "are the starter's own; crawl more years or sources."
         )
     return split_of
 
