@@ -129,7 +129,10 @@ def colorize(
     photographs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Picture files or folders of them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
     model: Annotated[
-        str, typer.Option(help="`champion`, a version (`models:/kwcolor/3`), or a model bundle's folder.")
+        str,
+        typer.Option(
+            help="`champion` (without one the starter), `starter`, a version (`models:/kwcolor/3`), or a bundle."
+        ),
     ] = "champion",
     ending: Annotated[str, typer.Option("--format", help="Format of the results: jpg, png, tif or webp.")] = "jpg",
 ) -> None:
@@ -150,7 +153,9 @@ def colorize(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="`champion`, a version (`models:/kwcolor/3`), or a bundle's folder.")],
+    model: Annotated[
+        str, typer.Option(help="`champion`, `starter`, a version (`models:/kwcolor/3`), or a bundle's folder.")
+    ],
     photos: Annotated[Path, typer.Option(help="Folder of colour photographs.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here as well.")] = None,
 ) -> None:
@@ -360,12 +365,14 @@ def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
     """Folder and name of the model that an option names."""
     if Path(wanted).is_dir():
         return Path(wanted), f"bundle {Path(wanted).resolve().name}"
-    from kwcolor_pipeline.tracking.chosen_model import model_by_name
+    from kwcolor_pipeline.tracking.chosen_model import CHAMPION_NAME, STARTER_NAME, model_by_name, starter_model
     from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
 
-    if wanted != "champion" and not wanted.startswith("models:/"):
+    if wanted == STARTER_NAME:  # it needs no registry
+        return starter_model().folder, starter_model().name
+    if wanted != CHAMPION_NAME and not wanted.startswith("models:/"):
         raise SettingsProblem(
-            f"`{wanted}` is no model: give `champion`, `models:/kwcolor/NUMBER` or a bundle's folder."
+            f"`{wanted}` is no model: give `champion`, `starter`, `models:/kwcolor/NUMBER` or a bundle's folder."
         )
     tracking = open_tracking(settings)
     tracking.prepare()

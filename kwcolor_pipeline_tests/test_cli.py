@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from kwcolor_pipeline import cli
+from kwcolor_pipeline.colour.measures import colourfulness
 from kwcolor_pipeline.home import Home
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline_tests.commands import run_command
@@ -80,7 +82,6 @@ def assert_refused(outcome: Outcome, says: str) -> None:
         ({}, ["run", "--select", "[bold]"], "There is no asset `[bold]`"),
         ({"KWCOLOR_SOURCES": "folder:/nowhere/[at]/all"}, ["run"], "/nowhere/[at]/all"),
         ({}, ["colorize", "x.jpg", "-o", "out", "--model", "mine"], "`mine` is no model"),
-        ({}, ["colorize", "x.jpg", "-o", "out"], "There is no trained model yet"),
         ({}, ["evaluate", "--model", "models:/kwcolor/9", "--photos", "."], "no model version `models:/kwcolor/9`"),
     ],
 )
@@ -115,6 +116,18 @@ def test_a_damaged_dagster_database_is_named(kwcolor: Command, home: Home) -> No
         database.write_bytes(b"this is no database" * 100)
         assert_refused(kwcolor("run", "--select", "deduplicated_photos"), f"Dagster's database in {home.dagster}")
         database.write_bytes(sound)
+
+
+def test_without_any_training_the_starter_colorizes(kwcolor: Command, tmp_path: Path) -> None:
+    import skimage.data
+
+    Image.fromarray(skimage.data.chelsea()).convert("L").save(tmp_path / "cat.png")
+    for arguments in ([], ["--model", "starter"]):
+        done = kwcolor("colorize", tmp_path / "cat.png", "-o", tmp_path / "out", *arguments)
+        assert done.code == 0, done.err
+        with Image.open(tmp_path / "out" / "cat.jpg") as picture:
+            assert colourfulness(np.asarray(picture)) > 8
+        (tmp_path / "out" / "cat.jpg").unlink()
 
 
 def test_colorizing_with_a_bundles_folder(kwcolor: Command, trained_settings: Settings, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def colorized_gallery(
 ) -> dg.MaterializeResult:
     """Every target photograph at full size with its own luminance and the champion's colours, marked as colorized.
 
-    Without a champion the newest version is used, and the page says so.
+    Without a champion the starter that comes with the package is used, and the page says so.
     """
     from kwcolor_pipeline.evaluation.target_gallery import gallery_sheet, make_gallery
     from kwcolor_pipeline.tracking.chosen_model import chosen_model

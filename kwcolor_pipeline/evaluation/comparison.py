@@ -43,13 +43,15 @@ from kwcolor_pipeline.networks.devices import pick_device
 from kwcolor_pipeline.networks.features import Picture, lite0_features, lite0_version
 from kwcolor_pipeline.photos.pairs import read_index, read_pairs
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.starter import STARTER
 from kwcolor_pipeline.training.stages import Trained, latest, pairs_version
 
 #: Raise when a change here changes the numbers or the page.
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 #: Names of the colorizers in the table.
 GENERATOR = "generator alone"
 GAN = "GAN model"
+STARTER_NAME = "starter"
 #: Our own models: their names in the table and the assets that made them.
 _OURS = {GENERATOR: "pretrained_generator", GAN: "gan_model"}
 
@@ -122,6 +124,7 @@ def _asked(settings: Settings, question: _Question) -> str:
             "rival": question.rival_weights,
             "others": question.others,
             "leaks": question.leaks,
+            "starter": read_bundle(STARTER).weights_sha256,
             "baselines": baselines_fingerprint(settings),
             "targets": [[row.photo_id, row.title, row.licence, row.landing_url] for row in shown_targets(settings)],
             "settings": settings.evaluation.model_dump(mode="json"),
@@ -236,6 +239,7 @@ def _colorizers(settings: Settings, rival: Rival | None, others: Mapping[str, Pa
     folders = {name: latest(settings.paths, stage).bundle.folder for name, stage in _OURS.items()}
     if rival is not None:
         folders[rival.name] = rival.folder
+    folders[STARTER_NAME] = STARTER
     ours = {name: by_grey(open_colorizer(folder, settings.device)) for name, folder in (folders | dict(others)).items()}
     tested = [row["photo_id"] for row in read_index(settings.paths) if row["split"] == "test"]
     baselines = open_baselines(settings, tested)

@@ -1,15 +1,19 @@
-"""Which model version colorizes: the champion, or the newest one while there is none."""
+"""Which model colorizes: the champion, or the starter while there is none."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.starter import STARTER
 from kwcolor_pipeline.tracking.mlflow_tracking import MODEL_NAME, Tracking, Version
+
+#: Names of `--model` that are no version: the champion, and the generator that comes with the package.
+CHAMPION_NAME, STARTER_NAME = "champion", "starter"
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A version's bundle folder, and its name for people."""
+    """A model bundle's folder, and its name for people."""
 
     folder: Path
     name: str
@@ -19,27 +23,28 @@ def _opened(tracking: Tracking, settings: Settings, version: Version, name: str)
     return ChosenModel(tracking.download(version, settings.paths.models / "downloaded" / str(version.number)), name)
 
 
-def chosen_model(tracking: Tracking, settings: Settings) -> ChosenModel:
-    """The champion; without one the newest version, and the name says so.
+def starter_model(reason: str = "") -> ChosenModel:
+    """The generator that comes with the package; ``reason`` says why it was taken."""
+    return ChosenModel(STARTER, f"{MODEL_NAME}'s starter{f' ({reason})' if reason else ''}")
 
-    Raises SettingsProblem when no version is registered.
-    """
+
+def chosen_model(tracking: Tracking, settings: Settings) -> ChosenModel:
+    """The champion; without one the starter, and the name says so."""
     champion = tracking.champion()
-    if champion is not None:
-        return _opened(tracking, settings, champion, f"{MODEL_NAME} version {champion.number} (champion)")
-    newest = tracking.newest()
-    if newest is None:
-        raise SettingsProblem("There is no trained model yet; run `kwcolor run` first, or give a bundle with --model.")
-    return _opened(tracking, settings, newest, f"{MODEL_NAME} version {newest.number} (newest, there is no champion)")
+    if champion is None:
+        return starter_model("there is no champion")
+    return _opened(tracking, settings, champion, f"{MODEL_NAME} version {champion.number} (champion)")
 
 
 def model_by_name(wanted: str, tracking: Tracking, settings: Settings) -> ChosenModel:
-    """The model that `--model` names: `champion`, `models:/kwcolor/3`, `models:/kwcolor@alias`.
+    """The model that `--model` names: `champion`, `starter`, `models:/kwcolor/3`, `models:/kwcolor@alias`.
 
     Raises SettingsProblem when there is no such version.
     """
-    if wanted == "champion":
+    if wanted == CHAMPION_NAME:
         return chosen_model(tracking, settings)
+    if wanted == STARTER_NAME:
+        return starter_model()
     for version in tracking.versions():
         aliases = [f"models:/{MODEL_NAME}@{alias}" for alias in version.aliases]
         if wanted in (f"models:/{MODEL_NAME}/{version.number}", *aliases):
