@@ -8,7 +8,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-slow oracle oracle-deoldify lint format clean
+.PHONY: help install demo ui test test-slow oracle oracle-deoldify starter lint format clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +61,16 @@ oracle: .venv-oracle/.installed  ## Compare the paper's networks and training wi
 
 oracle-deoldify: .venv-deoldify/.installed  ## Compare the rebuilt DeOldify networks with its own code
 	@$(CLEAN) .venv-deoldify/bin/python -W ignore -m oracle.deoldify_check
+
+# The photographs are no part of this repository: PHOTOS has fsac_1939_1944/ and natural_colour/, each with index.csv.
+PHOTOS ?= photos
+WORK ?= var/starter
+starter: .venv/.installed-dev  ## Make the starter again from PHOTOS: collect, pack, train (on a GPU), measure, export
+	@$(BIN)/python -m starter_training pack --photos $(PHOTOS) --work $(WORK)
+	@$(BIN)/python -m starter_training train --work $(WORK)
+	@$(BIN)/python benchmarks/quality.py --photos $(PHOTOS) --work $(WORK) --starter $(WORK)/bundles/gan \
+		--json $(WORK)/quality.json >/dev/null
+	@$(BIN)/python -m starter_training export --photos $(PHOTOS) --work $(WORK)
 
 lint: .venv/.installed-dev  ## Check style, imports and types
 	@$(BIN)/ruff check .
