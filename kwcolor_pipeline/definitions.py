@@ -20,6 +20,7 @@ from kwcolor_pipeline.assets.pretrained_generator import pretrained_generator
 from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.orchestration.automation import FOLLOW_THE_DATA
 from kwcolor_pipeline.orchestration.checks import CHECKS
+from kwcolor_pipeline.orchestration.configuration import with_settings
 from kwcolor_pipeline.orchestration.executors import executor_for
 from kwcolor_pipeline.orchestration.jobs import JOBS
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
@@ -51,7 +52,7 @@ def build_definitions(settings: Settings, **resources: Any) -> dg.Definitions:
         return {key for source in sources for key in source.covers(partitions)}
 
     return dg.Definitions(
-        assets=ASSETS,
+        assets=[with_settings(asset, settings) for asset in ASSETS],
         asset_checks=CHECKS,
         jobs=JOBS,
         schedules=[weekly_schedule(covered), quarterly_schedule(covered)],
