@@ -383,6 +383,12 @@ class WatchSettings(_Group):
     )
     format: str = Field("jpg", pattern="^(jpg|jpeg|png|tif|tiff|webp)$", description="Ending of the results")
 
+    @model_validator(mode="after")
+    def _results_elsewhere(self) -> "WatchSettings":
+        if self.folder and self.output == self.folder:
+            raise ValueError("`output` has to be another folder than `folder`")
+        return self
+
 
 class NoticeSettings(_Group):
     """Who is told of runs that fail, besides the log. Give addresses with a secret in them in the environment."""

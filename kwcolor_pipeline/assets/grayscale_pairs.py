@@ -7,6 +7,7 @@ import dagster as dg
 from PIL import Image
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import CHANGED_SHARE, count_table, picture
 from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
 from kwcolor_pipeline.photos.sheets import contact_sheet
@@ -19,6 +20,7 @@ from kwcolor_pipeline.training.trained_pairs import changed_share
     group_name="photographs",
     kinds={"python"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

@@ -9,14 +9,16 @@ from kwcolor_pipeline.tracking.mlflow_tracking import MODEL_NAME, Tracking, Vers
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A version's bundle folder, and its name for people."""
+    """A version's bundle folder, its name for people, and its number."""
 
     folder: Path
     name: str
+    number: int
 
 
 def _opened(tracking: Tracking, settings: Settings, version: Version, name: str) -> ChosenModel:
-    return ChosenModel(tracking.download(version, settings.paths.models / "downloaded" / str(version.number)), name)
+    folder = tracking.download(version, settings.paths.models / "downloaded" / str(version.number))
+    return ChosenModel(folder, name, version.number)
 
 
 def chosen_model(tracking: Tracking, settings: Settings) -> ChosenModel:

@@ -36,9 +36,11 @@ def test_the_conditions_are_three_different_ones():
     assert ON_NEW_CONTENT != ON_NEW_CONTENT_OR_TARGET
 
 
-def test_the_sensor_is_off_until_somebody_switches_it_on():
+def test_nothing_but_notices_is_on_until_somebody_switches_it_on():
     assert FOLLOW_THE_DATA.default_status == dg.DefaultSensorStatus.STOPPED
-    assert [sensor.name for sensor in defs.sensors] == ["follow_the_data"]
+    switched_on = {sensor.name for sensor in defs.sensors if sensor.default_status == dg.DefaultSensorStatus.RUNNING}
+    assert switched_on == {"tell_of_failed_runs"}
+    assert {schedule.default_status for schedule in defs.schedules} == {dg.DefaultScheduleStatus.STOPPED}
 
 
 def test_nothing_is_asked_for_in_an_empty_home(world):
