@@ -9,9 +9,9 @@ import datetime
 
 import dagster as dg
 
-#: Years in turn: each once in 91 days, and some days of grace for the ticks of a week.
+#: Years in turn: each once in 84 days, and some days of grace for the ticks of a week.
 IN_TURN = dg.FreshnessPolicy.time_window(
-    fail_window=datetime.timedelta(days=105), warn_window=datetime.timedelta(days=97)
+    fail_window=datetime.timedelta(days=105), warn_window=datetime.timedelta(days=95)
 )
 #: What `retrain_monthly` makes, or finds up to date.
 MONTHLY = dg.FreshnessPolicy.time_window(
