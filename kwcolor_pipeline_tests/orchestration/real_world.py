@@ -10,8 +10,10 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from kwcolor_pipeline.definitions import ASSETS, build_definitions
+from kwcolor_pipeline.orchestration.champion import champion_sensor
 from kwcolor_pipeline.orchestration.instance import open_instance
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
+from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline_tests.photos.pictures import encoded, scene
 from kwcolor_pipeline_tests.small_homes import settings_for
@@ -153,6 +155,13 @@ class RealWorld:
             cached = get_and_update_asset_status_cache_value(instance, dg.AssetKey("crawled_photos"), CRAWLED_YEARS)
             assert cached is not None
             return sorted(cached.deserialize_failed_partition_subsets(CRAWLED_YEARS).get_partition_keys())
+
+    def asks_for_the_champion(self) -> bool:
+        """Whether the sensor on the registry asks for the gallery."""
+        with open_instance(self.settings) as instance:
+            context = dg.build_sensor_context(instance=instance, resources={"mlflow": MLflow(self.settings)})
+            answer = champion_sensor(context)
+        return isinstance(answer, dg.SensorResult) and bool(answer.run_requests)
 
     def begin(self, name: str, year: str) -> dg.DagsterRun:
         """A run of this year that has begun and does not end by itself."""
