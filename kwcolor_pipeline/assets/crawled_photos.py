@@ -20,7 +20,7 @@ NAME = "crawled_photos"
     owners=["team:kwcolor"],
     freshness_policy=IN_TURN,
     code_version=str(CODE_VERSION),
-    check_specs=[stored_some_spec(NAME)],
+    check_specs=[stored_some_spec(NAME, CRAWLED_YEARS)],
 )
 def crawled_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """One year's manifest: a row for every photograph that the sources list, stored or rejected with the reason.

@@ -20,7 +20,7 @@ NAME = "korean_war_photos"
     owners=["team:kwcolor"],
     freshness_policy=IN_TURN,
     code_version=str(CODE_VERSION),
-    check_specs=[stored_some_spec(NAME)],
+    check_specs=[stored_some_spec(NAME, KOREAN_WAR_YEARS)],
 )
 def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """The target domain: black-and-white photographs of the Korean War, one partition a year.

@@ -11,6 +11,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from kwcolor_pipeline.definitions import ASSETS, build_definitions
 from kwcolor_pipeline.orchestration.champion import champion_sensor
+from kwcolor_pipeline.orchestration.checks import STORED_SOME
 from kwcolor_pipeline.orchestration.instance import open_instance
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
@@ -149,12 +150,16 @@ class RealWorld:
         with open_instance(self.settings) as instance:
             return len(instance.fetch_materializations(dg.AssetKey(name), limit=1000).records)
 
-    def failed_years(self) -> list[str]:
-        """The years that the UI marks as failed."""
+    def failed_years(self) -> dict[str, str]:
+        """The years that the UI marks: `check` where the last crawl's check failed, `run` where it made nothing."""
+        key = dg.AssetCheckKey(dg.AssetKey("crawled_photos"), STORED_SOME)
         with open_instance(self.settings) as instance:
-            cached = get_and_update_asset_status_cache_value(instance, dg.AssetKey("crawled_photos"), CRAWLED_YEARS)
-            assert cached is not None
-            return sorted(cached.deserialize_failed_partition_subsets(CRAWLED_YEARS).get_partition_keys())
+            checked = instance.event_log_storage.get_asset_check_partition_info([key])
+            cached = get_and_update_asset_status_cache_value(instance, key.asset_key, CRAWLED_YEARS)
+        assert cached is not None
+        made_nothing = cached.deserialize_failed_partition_subsets(CRAWLED_YEARS).get_partition_keys()
+        failed = [one.partition_key for one in checked if one.latest_execution_status.value == "FAILED"]
+        return {**dict.fromkeys(filter(None, failed), "check"), **dict.fromkeys(made_nothing, "run")}
 
     def asks_for_the_champion(self) -> bool:
         """Whether the sensor on the registry asks for the gallery."""

@@ -166,12 +166,12 @@ def test_a_year_that_fails_is_seen_holds_nobody_back_and_is_followed_when_it_is_
         path.write_bytes(b"not a picture")
     world.colour.add("1942", *range(50, 58))
     assert world.crawl("1944", "1942") == [False, True]
-    assert world.failed_years() == ["1944"]
+    assert world.failed_years() == {"1944": "check"}
     assert world.settle() == PAIRS_FOLLOW
     for path, data in whole.items():
         path.write_bytes(data)
     assert world.crawl("1944") == [True]
-    assert world.failed_years() == []
+    assert world.failed_years() == {}
     assert world.settle() == PAIRS_FOLLOW
     assert world.metadata("deduplicated_photos")["photographs"] == 48
 
@@ -179,12 +179,12 @@ def test_a_year_that_fails_is_seen_holds_nobody_back_and_is_followed_when_it_is_
 def test_a_crawl_that_ends_in_an_error_changes_nothing_and_is_seen(world):
     (world.colour.root / "index.csv").write_text("nonsense")
     assert world.crawl("1942") == [False]
-    assert world.failed_years() == ["1942"]
+    assert world.failed_years() == {"1942": "run"}
     assert world.badges("STALE") == []
     assert world.settle() == []
     world.colour.list()
     assert world.crawl("1942") == [True]
-    assert world.failed_years() == []
+    assert world.failed_years() == {}
     assert world.settle() == []
 
 
