@@ -62,7 +62,7 @@ def quarterly_schedule(covered: Covered) -> dg.ScheduleDefinition:
     )
     def quarterly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         current = str(context.scheduled_execution_time.year)
-        return _turns(context, covered().intersection(CRAWLED_YEARS.get_partition_keys()) - {current}, TURN_TAG)
+        return _turns(context, covered() & set(CRAWLED_YEARS.get_partition_keys()) - {current}, TURN_TAG)
 
     return quarterly
 
@@ -78,7 +78,7 @@ def target_schedule(covered: Covered) -> dg.ScheduleDefinition:
         description="The photographs to colorize; each year is visited once a quarter.",
     )
     def quarterly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        return _turns(context, covered().intersection(KOREAN_WAR_YEARS.get_partition_keys()), TARGET_TURN_TAG)
+        return _turns(context, covered() & set(KOREAN_WAR_YEARS.get_partition_keys()), TARGET_TURN_TAG)
 
     return quarterly
 
