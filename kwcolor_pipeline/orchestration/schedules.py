@@ -73,7 +73,7 @@ def target_schedule(covered: Covered) -> dg.ScheduleDefinition:
     @dg.schedule(
         name="crawl_korean_war_years_quarterly",
         job=ONE_KOREAN_WAR_YEAR,
-        cron_schedule="0 4 * * 0",
+        cron_schedule="0 4 * * 0,3",
         execution_timezone="UTC",
         description="The photographs to colorize; each year is visited once a quarter.",
     )
