@@ -65,6 +65,11 @@ class Home:
         return self.root / "takedowns.jsonl"
 
     @property
+    def watched(self) -> Path:
+        """Which pictures of the watched folder were dealt with."""
+        return self.root / "watched.json"
+
+    @property
     def dagster(self) -> Path:
         """``DAGSTER_HOME`` of the runs that ``kwcolor`` starts."""
         return self.root / "dagster"

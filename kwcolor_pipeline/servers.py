@@ -5,6 +5,7 @@ everything that they started. What they show does not.
 """
 
 import contextlib
+import datetime
 import functools
 import importlib.resources
 import multiprocessing
@@ -79,7 +80,7 @@ def serve(
             problem = _wait_until_up(running, stop, start_timeout)
             if problem is None and not stop.is_set():
                 _announce(settings, servers, say)
-                problem = _watch(running, stop)
+                problem = _watch(running, stop, say)
         finally:
             _stop_groups([process for _, process in running])
     if problem:
@@ -225,12 +226,40 @@ def _answers(server: Server) -> bool:
             return False
 
 
-def _watch(running: "list[tuple[Server, subprocess.Popen[bytes]]]", stop: threading.Event) -> str | None:
+def _watch(
+    running: "list[tuple[Server, subprocess.Popen[bytes]]]", stop: threading.Event, say: Callable[[str], None]
+) -> str | None:
+    """Wait until stopping is asked for, or until a server ends by itself; then say how.
+
+    When a new year begins Dagster is asked to load its definitions again: the years are partitions.
+    """
+    year = datetime.date.today().year
     while not stop.wait(0.5):
         fallen = _fallen(running)
         if fallen:
             return fallen
+        if datetime.date.today().year != year:
+            year = datetime.date.today().year
+            say(_load_again(running[0][0].address, year))
     return None
+
+
+def _load_again(dagster: str, year: int) -> str:
+    """Have the Dagster at this address load its definitions again; say what came of it."""
+    import requests
+
+    remedy = "reload the code location on Dagster's page Deployment to add the new year."
+    with requests.Session() as session:
+        session.trust_env = False
+        mutation = {"query": "mutation { reloadWorkspace { __typename ... on PythonError { message } } }"}
+        try:
+            answer = session.post(f"{dagster}/graphql", json=mutation, timeout=120)
+            outcome = answer.json()["data"]["reloadWorkspace"]
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            return f"Dagster did not load its definitions again ({type(error).__name__}); {remedy}"
+    if outcome["__typename"] != "Workspace":
+        return f"Dagster did not load its definitions again ({outcome.get('message', '').strip()}); {remedy}"
+    return f"{year} is a partition now."
 
 
 def _fallen(running: "list[tuple[Server, subprocess.Popen[bytes]]]") -> str | None:

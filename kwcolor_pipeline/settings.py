@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -312,6 +312,7 @@ def _local_path(value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LocalPath = Annotated[Path, BeforeValidator(_local_path)]
 
 
@@ -359,6 +360,62 @@ class PairSettings(_Group):
     )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="Share of the clusters that choose the checkpoint")
     test_share: float = Field(0.22, gt=0, lt=0.5, description="Share of the clusters that are only ever measured")
+
+
+class AutomationSettings(_Group):
+    """What Dagster does by itself once its sensors and schedules are switched on; docs/automation.md."""
+
+    min_change: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of the pairs that train which has to differ from what the model was trained on before it is "
+        "trained again; less waits for more, or for the monthly retraining; 0: any change trains",
+    )
+
+
+class WatchSettings(_Group):
+    """The folder whose new pictures are colorized by themselves."""
+
+    folder: _LocalPath | None = Field(None, description="Folder that the sensor `colorize_watched_folder` looks into")
+    output: _LocalPath | None = Field(
+        None, description="Folder of the results; `colorized` in the watched folder where it is not set"
+    )
+    format: str = Field("jpg", pattern="^(jpg|jpeg|png|tif|tiff|webp)$", description="Ending of the results")
+
+    @model_validator(mode="after")
+    def _results_elsewhere(self) -> "WatchSettings":
+        if self.folder and self.output == self.folder:
+            raise ValueError("`output` has to be another folder than `folder`")
+        return self
+
+
+class NoticeSettings(_Group):
+    """Who is told of runs that fail, besides the log. Give addresses with a secret in them in the environment."""
+
+    webhook_url: pydantic.SecretStr | None = Field(
+        None, description='Address that is sent `{"text": …}`, as incoming webhooks of Slack take it'
+    )
+    email_to: Annotated[list[str], NoDecode] = Field([], description="Addresses that get an e-mail, comma separated")
+    email_from: str | None = Field(None, description="Sender of the e-mails; the first recipient where it is not set")
+    smtp_host: str = Field("localhost", description="Mail server")
+    smtp_port: int = Field(25, gt=0, lt=65536, description="Its port: 25, 465 for `tls`, 587 for `starttls`")
+    smtp_security: str = Field(
+        "none", pattern="^(none|starttls|tls)$", description="`none`, `starttls`, or `tls` from the first byte"
+    )
+    smtp_user: str | None = Field(None, description="Name to log in with; nobody logs in where it is not set")
+    smtp_password: pydantic.SecretStr | None = Field(None, description="Its password")
+
+    @field_validator("email_to", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> "NoticeSettings":
+        if self.smtp_password and self.smtp_security == "none" and self.smtp_host not in _THIS_MACHINE:
+            raise ValueError("a password needs `smtp_security` starttls or tls, unless the mail server is localhost")
+        return self
 
 
 class BaselineSettings(_Group):
@@ -451,6 +508,9 @@ class Settings(BaseSettings):
     pairs: PairSettings = PairSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
+    automation: AutomationSettings = AutomationSettings()
+    watch: WatchSettings = WatchSettings()
+    notices: NoticeSettings = NoticeSettings()
 
     @field_validator("sources", "korean_war_sources", mode="before")
     @classmethod

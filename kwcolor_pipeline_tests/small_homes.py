@@ -36,7 +36,7 @@ def tiny_preset(**replace: Any) -> Preset:
 
 
 def settings_for(home: Path, **overrides: Any) -> Settings:
-    return load_settings(home=home, pairs=PAIRS, device="cpu", training=TINY, **overrides)
+    return load_settings(**{"home": home, "pairs": PAIRS, "device": "cpu", "training": TINY, **overrides})
 
 
 def make_home_with_pairs(root: Path) -> None:

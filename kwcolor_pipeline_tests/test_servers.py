@@ -1,11 +1,16 @@
+import datetime
+import http.server
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -57,6 +62,22 @@ if __name__ == "__main__":
     settings = load_settings(home=sys.argv[1])
     sys.exit(serve(settings, dagster_port=int(sys.argv[2]), mlflow_port=int(sys.argv[3]), module="tiny", say=say))
 """
+
+
+#: Definitions that say when they were loaded.
+TINY = """
+import time
+import dagster as dg
+defs = dg.Definitions(assets=[dg.AssetSpec("a")], jobs=[dg.define_asset_job(f"loaded_{time.time_ns()}", selection="a")])
+"""
+
+
+def loaded_as(port: int) -> list[str]:
+    """The names of the jobs that Dagster's page shows."""
+    query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
+    answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=30).json()
+    nodes = answer["data"]["repositoriesOrError"]["nodes"]
+    return [job["name"] for node in nodes for job in node["jobs"] if job["name"].startswith("loaded_")]
 
 
 def free_ports() -> tuple[int, int]:
@@ -191,11 +212,55 @@ def test_what_the_servers_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "secret" not in " ".join(servers._mlflow_server(secret, 5123).command)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"data": {"reloadWorkspace": {"__typename": "Workspace"}}}, "2031 is a partition now."),
+        ({"data": {"reloadWorkspace": {"__typename": "PythonError", "message": "no module"}}}, "no module"),
+        ({"errors": []}, "reload the code location"),
+    ],
+)
+def test_a_new_year_is_loaded(answer: dict[str, object], said: str) -> None:
+    asked: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        sentence = servers._load_again(f"http://127.0.0.1:{server.server_port}", 2031)
+        thread.join()
+    assert b"reloadWorkspace" in asked[0]
+    assert said in sentence
+
+
+def test_a_new_year_is_noticed_once_while_the_servers_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = iter([datetime.date(2030, 12, 31)] * 2 + [datetime.date(2031, 1, 1)] * 9)
+    clock = SimpleNamespace(date=SimpleNamespace(today=lambda: next(days)))
+    monkeypatch.setattr(servers, "datetime", clock)
+    monkeypatch.setattr(servers, "_load_again", lambda address, year: f"{year} at {address}")
+    dagster = servers.Server("Dagster", 3000, "--dagster-port", "/", [], Path("log"))
+    looks = iter([False, False, False, True])
+    stop = SimpleNamespace(wait=lambda seconds: next(looks))
+    alive = SimpleNamespace(poll=lambda: None)
+    said: list[str] = []
+    assert servers._watch([(dagster, alive)], stop, said.append) is None
+    assert said == ["2031 at http://127.0.0.1:3000"]
+
+
 @pytest.mark.slow
 def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]") -> None:
     from kwcolor_pipeline.tracking.mlflow_tracking import WEIGHTS_FILE, WEIGHTS_TAG, Tracking
 
-    (tmp_path / "tiny.py").write_text("import dagster as dg\ndefs = dg.Definitions()\n")
+    (tmp_path / "tiny.py").write_text(TINY)
     (tmp_path / "real.py").write_text(REAL)
     home, ports = tmp_path / "home", free_ports()
     command = [sys.executable, "real.py", str(home), *map(str, ports)]
@@ -205,6 +270,10 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
     health = f"http://127.0.0.1:{ports[1]}/api/2.0/mlflow/experiments/get?experiment_id=0"
     assert requests.get(health, timeout=10).status_code == 200
     assert requests.get(health, timeout=10, headers={"Host": "evil.example"}).status_code == 403
+
+    before = loaded_as(ports[0])
+    assert servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031) == "2031 is a partition now."
+    assert loaded_as(ports[0]) != before
 
     # The same server as a tracking server: its own experiment, artifacts over HTTP.
     uri = f"http://127.0.0.1:{ports[1]}"

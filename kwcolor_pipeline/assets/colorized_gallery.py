@@ -3,6 +3,7 @@
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import picture
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
@@ -15,6 +16,7 @@ CODE_VERSION = "1"
     group_name="results",
     kinds={"python"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
@@ -38,6 +40,7 @@ def colorized_gallery(
             "photographs": gallery.result.summary["photographs"],
             "problems": dg.MetadataValue.json(gallery.result.summary["problems"]),
             "model": model.name,
+            **({"model_version": model.number} if model.number else {}),
             "gallery": dg.MetadataValue.path(str(gallery.index)),
             "reused": gallery.reused,
             **({"thumbnails": picture(sheet, "colorized photographs")} if sheet else {}),

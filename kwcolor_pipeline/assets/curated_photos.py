@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
 from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated, unusual_partitions
 from kwcolor_pipeline.photos.store import PhotoStore
@@ -17,6 +18,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_ANY_YEAR
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.photos.near_duplicates import CODE_VERSION, deduplicate
 from kwcolor_pipeline.settings import Settings
 
@@ -12,6 +13,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_ANY_YEAR,
 )

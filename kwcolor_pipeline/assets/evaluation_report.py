@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.settings import Settings
@@ -33,6 +34,7 @@ _PAPER = "paper"
     group_name="results",
     kinds={"python", "mlflow"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )

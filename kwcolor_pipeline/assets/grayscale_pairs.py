@@ -7,10 +7,12 @@ import dagster as dg
 from PIL import Image
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
-from kwcolor_pipeline.orchestration.metadata import count_table, picture
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
+from kwcolor_pipeline.orchestration.metadata import CHANGED_SHARE, count_table, picture
 from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
 from kwcolor_pipeline.photos.sheets import contact_sheet
 from kwcolor_pipeline.settings import Settings
+from kwcolor_pipeline.training.trained_pairs import changed_share
 
 
 @dg.asset(
@@ -18,6 +20,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
@@ -25,6 +28,7 @@ def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourcePara
     """What the networks see: grey picture in, colour picture out, in tar shards that any tool opens.
 
     Splits are drawn by cluster, and a photograph that was once in the test split never trains.
+    `changed_since_training` is the share of the training pairs that differs from what the model learned from.
     """
     pairs = make_pairs(settings)
     if pairs.reused:
@@ -38,6 +42,7 @@ def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourcePara
             "shards": summary["shards"],
             "shards_written": 0 if pairs.reused else summary["shards_written"],
             "reused": pairs.reused,
+            CHANGED_SHARE: changed_share(settings.paths),
             "index": dg.MetadataValue.path(str(pairs.index)),
             **_preview(settings),
         },

@@ -5,6 +5,7 @@ import dagster as dg
 from kwcolor_pipeline.assets.crawl_result import crawl_year
 from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
+from kwcolor_pipeline.orchestration.freshness import IN_TURN
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
 from kwcolor_pipeline.settings import Settings
 
@@ -17,8 +18,9 @@ NAME = "korean_war_photos"
     group_name="korean_war",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    freshness_policy=IN_TURN,
     code_version=str(CODE_VERSION),
-    check_specs=[stored_some_spec(NAME)],
+    check_specs=[stored_some_spec(NAME, KOREAN_WAR_YEARS)],
 )
 def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """The target domain: black-and-white photographs of the Korean War, one partition a year.

@@ -4,9 +4,11 @@ import dagster as dg
 
 from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, train_or_reuse
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
+from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.presets import CODE_VERSION
+from kwcolor_pipeline.training.trained_pairs import keep_trained_pairs, pairs_that_train
 
 
 @dg.asset(
@@ -14,6 +16,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     group_name="models",
     kinds={"pytorch", "mlflow"},
     owners=["team:kwcolor"],
+    freshness_policy=MONTHLY,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
@@ -33,10 +36,10 @@ def pretrained_generator(
     preset = chosen_preset(config, settings)
     if preset.pretrain_perceptual_weight:
         context.log.info(obtain_perceptual_weights(preset.perceptual_weights))
+    request = pretraining_request(settings, preset)
+    learned_from = pairs_that_train(settings.paths)  # now: a crawl may change the pairs while this trains
     trained, metadata = train_or_reuse(
-        context,
-        mlflow,
-        pretraining_request(settings, preset),
-        lambda on_epoch: pretrain_generator(settings, preset, on_epoch),
+        context, mlflow, request, lambda on_epoch: pretrain_generator(settings, preset, on_epoch)
     )
+    keep_trained_pairs(settings.paths, learned_from)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(trained.result.data_version))

@@ -4,6 +4,8 @@ The checks of partitioned assets come with their materialization (one result per
 others are assets checks of their own. https://docs.dagster.io/guides/test/asset-checks
 """
 
+import warnings
+
 import dagster as dg
 
 from kwcolor_pipeline.settings import Settings
@@ -11,14 +13,17 @@ from kwcolor_pipeline.settings import Settings
 STORED_SOME = "listed_photographs_were_stored"
 
 
-def stored_some_spec(asset: str) -> dg.AssetCheckSpec:
-    """Blocking: a year whose sources listed photographs stored some of them."""
-    return dg.AssetCheckSpec(
-        STORED_SOME,
-        asset=asset,
-        blocking=True,
-        description="If the sources listed photographs for this year, at least one of them was stored.",
-    )
+def stored_some_spec(asset: str, years: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    """Blocking: a year whose sources listed photographs stored some of them. Each year has its own result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # partitions_def: else a good year hides a bad one
+        return dg.AssetCheckSpec(
+            STORED_SOME,
+            asset=asset,
+            partitions_def=years,
+            blocking=True,
+            description="If the sources listed photographs for this year, at least one of them was stored.",
+        )
 
 
 def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -> dg.AssetCheckResult:

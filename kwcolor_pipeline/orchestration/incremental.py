@@ -15,6 +15,7 @@ import psutil
 from kwcolor_pipeline.crawling.crawl import is_current as crawl_is_current
 from kwcolor_pipeline.crawling.crawl import manifest_path
 from kwcolor_pipeline.crawling.sources import open_sources
+from kwcolor_pipeline.orchestration.failures import check_sentence, is_failed_check, sentence_of
 from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
@@ -280,24 +281,12 @@ def _sentences(value: object) -> Iterable[str]:
 def _failures(result: dg.ExecuteInProcessResult) -> Iterable[tuple[str, str, bool]]:
     """(asset, sentence, whether the operator can solve it) for every failed step and blocking check."""
     for check in result.get_asset_check_evaluations():
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            sentence = check.description or f"The check {check.check_name} failed."
+        sentence = check_sentence(check)
+        if sentence:
             yield check.asset_key.to_user_string(), sentence, False
     for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            # Dagster's own error is around the asset's; a SettingsProblem may have causes of its own.
-            while error is not None and error.cause is not None and error.cls_name != SettingsProblem.__name__:
-                error = error.cause
-            name = error.cls_name if error else None
-            if name == "DagsterAssetCheckFailedError":
-                continue  # told above, in the check's own words
-            message = error.message.strip() if error else "It failed."
-            of_operator = name == SettingsProblem.__name__
-            sentence = (
-                message.partition(": ")[2] if of_operator else f"{message} (traceback: the run's page in Dagster)"
-            )
-            yield str(event.step_key), sentence, of_operator
+        if event.is_step_failure and not is_failed_check(event.step_failure_data.error):
+            yield str(event.step_key), *sentence_of(event.step_failure_data.error)
 
 
 def run(

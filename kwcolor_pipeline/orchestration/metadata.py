@@ -15,6 +15,11 @@ from kwcolor_pipeline.photos.borders import open_trimmed
 from kwcolor_pipeline.photos.sheets import chosen, contact_sheet
 from kwcolor_pipeline.photos.store import PhotoStore
 
+#: On a materialization of the pairs: share of those that train which differ from what the model was trained on.
+CHANGED_SHARE = "changed_since_training"
+#: On the definition of an asset: the share from which on automation trains again.
+MIN_CHANGE = "trains_by_itself_from"
+
 _THUMBNAILS = 24
 
 

@@ -1,29 +1,34 @@
-"""Schedules: the current year is crawled every week, past years in turn, each once a quarter.
+"""Schedules: what is crawled and trained by the calendar. All are off until somebody switches them on.
 
-https://docs.dagster.io/guides/automate/schedules
+The current year is crawled every week, past years and those of the target in turn, each once a quarter; everything that
+follows is brought up to date every month. https://docs.dagster.io/guides/automate/schedules
 """
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import dagster as dg
 
-from kwcolor_pipeline.orchestration.jobs import ONE_YEAR
-from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
+from kwcolor_pipeline.orchestration.jobs import AFTER_THE_CRAWL, ONE_KOREAN_WAR_YEAR, ONE_YEAR
+from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
+from kwcolor_pipeline.orchestration.runs import is_being_made, unfinished
 
-#: Tags of the runs that the turn of past years asks for: the year, and the day on which it was its turn.
-TURN_TAG, TURN_DAY_TAG = "kwcolor/turn", "kwcolor/turn_day"
-#: At most so many years a tick: archives are asked for a few years at a time.
-YEARS_A_TICK = 3
-#: Days after which it is a year's turn again. Three ticks a week have room for 117 years in 13 weeks.
-TURN_DAYS = 91
+#: Tags of the runs that a turn asks for: the year and the day on which it was its turn, as in `1943 2026-03-02`.
+TURN_TAG, TARGET_TURN_TAG = "kwcolor/turn_of", "kwcolor/turn_of_target"
+#: Tag of every crawl that a schedule asks for, and its values.
+SCHEDULED_TAG, IN_TURN, CURRENT = "kwcolor/scheduled_crawl", "in turn", "current year"
+#: At most so many crawls in turn at a time. With that of the current year they are three.
+TURNS_AT_ONCE = 2
+#: Days after which it is a year's turn again: with the wait for the next tick and for room, less than any quarter has.
+#: Three ticks a week have room for 72 years in that time.
+TURN_DAYS = 84
+
+#: Gives the partition keys that the configured sources have.
+Covered = Callable[[], Set[str]]
 
 
-def weekly_schedule(covered: Callable[[], set[str]]) -> dg.ScheduleDefinition:
-    """Crawl the current year every Monday, if any source covers it.
-
-    ``covered`` gives the partition keys that the configured sources have.
-    """
+def weekly_schedule(covered: Covered) -> dg.ScheduleDefinition:
+    """Crawl the current year every Monday, if any source covers it and last week's crawl has ended."""
 
     @dg.schedule(
         name="crawl_current_year_weekly",
@@ -38,17 +43,15 @@ def weekly_schedule(covered: Callable[[], set[str]]) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{year} is not a partition yet; reload the code location to add the new year.")
         if year not in covered():
             return dg.SkipReason(f"None of the configured sources covers {year}.")
-        return dg.RunRequest(partition_key=year, tags={"kwcolor/year": year})
+        if unfinished(context.instance, {SCHEDULED_TAG: CURRENT}):
+            return dg.SkipReason("Last week's crawl of the current year has not ended yet.")
+        return dg.RunRequest(partition_key=year, tags={SCHEDULED_TAG: CURRENT})
 
     return weekly
 
 
-def quarterly_schedule(covered: Callable[[], set[str]]) -> dg.ScheduleDefinition:
-    """Crawl the past years, and `undated`, in turn: each once a quarter, and never more than three a tick.
-
-    A year whose last turn is longest ago comes first, so that nothing is left out when the daemon was off, and
-    a year whose crawl fails keeps no other from its turn.
-    """
+def quarterly_schedule(covered: Covered) -> dg.ScheduleDefinition:
+    """Crawl the past years, and `undated`, in turn: each once a quarter, and never more than two at a time."""
 
     @dg.schedule(
         name="crawl_past_years_quarterly",
@@ -58,22 +61,70 @@ def quarterly_schedule(covered: Callable[[], set[str]]) -> dg.ScheduleDefinition
         description="Archives add to past years now and then; each is visited once a quarter.",
     )
     def quarterly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        today = context.scheduled_execution_time.date()
-        past = covered().intersection(CRAWLED_YEARS.get_partition_keys()) - {str(today.year)}
-        last_turns = {key: _last_turn(context.instance, key) for key in sorted(past)}
-        due = [key for key, day in last_turns.items() if day is None or (today - day).days >= TURN_DAYS]
-        if not due:
-            return dg.SkipReason("Every past year that a source covers has had its turn this quarter.")
-        due.sort(key=lambda key: last_turns[key] or datetime.date.min)
-        return [
-            dg.RunRequest(f"{key} {today}", partition_key=key, tags={TURN_TAG: key, TURN_DAY_TAG: today.isoformat()})
-            for key in due[:YEARS_A_TICK]
-        ]
+        current = str(context.scheduled_execution_time.year)
+        return _turns(context, covered() & set(CRAWLED_YEARS.get_partition_keys()) - {current}, TURN_TAG)
 
     return quarterly
 
 
-def _last_turn(instance: dg.DagsterInstance, key: str) -> datetime.date | None:
-    """The day of a year's last turn; None where it had none."""
-    runs = instance.get_runs(dg.RunsFilter(tags={TURN_TAG: key}), limit=1)
-    return datetime.date.fromisoformat(runs[0].tags[TURN_DAY_TAG]) if runs else None
+def target_schedule(covered: Covered) -> dg.ScheduleDefinition:
+    """Crawl the years of the photographs that are to be colorized in turn, each once a quarter."""
+
+    @dg.schedule(
+        name="crawl_korean_war_years_quarterly",
+        job=ONE_KOREAN_WAR_YEAR,
+        cron_schedule="0 4 * * 0,3",
+        execution_timezone="UTC",
+        description="The photographs to colorize; each year is visited once a quarter.",
+    )
+    def quarterly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        return _turns(context, covered() & set(KOREAN_WAR_YEARS.get_partition_keys()), TARGET_TURN_TAG)
+
+    return quarterly
+
+
+@dg.schedule(
+    name="retrain_monthly",
+    job=AFTER_THE_CRAWL,
+    cron_schedule="0 8 1 * *",
+    execution_timezone="UTC",
+    description="Trains on what changed since the last training, however little; what is up to date is not made again.",
+)
+def monthly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Bring everything after the crawl up to date, small changes too."""
+    if context.instance.get_latest_materialization_event(dg.AssetKey("crawled_photos")) is None:
+        return dg.SkipReason("No year has been crawled yet.")
+    # Two trainings at once would write to one checkpoint.
+    if is_being_made(context.instance, "pretrained_generator") or is_being_made(context.instance, "gan_model"):
+        return dg.SkipReason("A training is under way.")
+    return dg.RunRequest()
+
+
+def _turns(context: dg.ScheduleEvaluationContext, keys: Set[str], tag: str) -> list[dg.RunRequest] | dg.SkipReason:
+    """Runs for the years whose last turn is longest ago, as far as there is room.
+
+    Nothing is left out when the daemon was off, and a year whose crawl fails keeps no other from its turn.
+    """
+    today = context.scheduled_execution_time.date()
+    last_turns = _last_turns(context.instance, tag)
+    due = [key for key in sorted(keys) if (today - last_turns.get(key, datetime.date.min)).days >= TURN_DAYS]
+    if not due:
+        return dg.SkipReason("Every year that a source covers has had its turn this quarter.")
+    room = TURNS_AT_ONCE - unfinished(context.instance, {SCHEDULED_TAG: IN_TURN})
+    if room <= 0:
+        return dg.SkipReason("Earlier crawls have not ended yet.")
+    due.sort(key=lambda key: last_turns.get(key, datetime.date.min))
+    return [
+        dg.RunRequest(
+            f"{key} {today}",
+            partition_key=key,
+            tags={SCHEDULED_TAG: IN_TURN, tag: f"{key} {today}"},
+        )
+        for key in due[:room]
+    ]
+
+
+def _last_turns(instance: dg.DagsterInstance, tag: str) -> dict[str, datetime.date]:
+    """The day of each year's last turn."""
+    turns = [value.split(" ") for _, values in instance.get_run_tags([tag]) for value in values]
+    return {key: datetime.date.fromisoformat(day) for key, day in sorted(turns)}

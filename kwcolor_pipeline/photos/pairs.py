@@ -113,7 +113,7 @@ def make_pairs(settings: Settings, progress: Progress | None = None, workers: in
     wanted = _fingerprint(settings, kept, members)
     recorded = _current(home, wanted)
     if recorded:
-        return Pairs(recorded, _index(home), reused=True)
+        return Pairs(recorded, index_path(home), reused=True)
     ledger = read_ledger(home)
     clusters = {row["cluster_id"]: members[row["cluster_id"]] for row in kept}
     known = clusters_known_to_starter(home, clusters, settings.near_duplicates)
@@ -127,7 +127,7 @@ def make_pairs(settings: Settings, progress: Progress | None = None, workers: in
     made = _write_shards(home, missing, settings.pairs, progress, workers)
     write_ledger(home, remembered(ledger, split_of, clusters))
     index = [{**row, "shard": name} for name in sorted(shards) for row in shards[name]]
-    with atomic_path(_index(home)) as temporary:
+    with atomic_path(index_path(home)) as temporary:
         pq.write_table(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), temporary)
     hashes = _hashed(home, shards, missing)
     summary = {
@@ -143,7 +143,7 @@ def make_pairs(settings: Settings, progress: Progress | None = None, workers: in
     result = Result(wanted, fingerprint(hashes), summary)
     result.write(_record(home))
     delete_others(home, shards)
-    return Pairs(result, _index(home), reused=False)
+    return Pairs(result, index_path(home), reused=False)
 
 
 def make_pairs_is_current(settings: Settings) -> bool:
@@ -157,9 +157,9 @@ def read_index(home: Home) -> list[dict[str, Any]]:
 
     Raises FileNotFoundError where `grayscale_pairs` has not been materialized.
     """
-    if not _index(home).exists():
-        raise FileNotFoundError(f"{_index(home)} is not there; materialize grayscale_pairs first")
-    rows: list[dict[str, Any]] = pq.read_table(_index(home)).to_pylist()
+    if not index_path(home).exists():
+        raise FileNotFoundError(f"{index_path(home)} is not there; materialize grayscale_pairs first")
+    rows: list[dict[str, Any]] = pq.read_table(index_path(home)).to_pylist()
     return rows
 
 
@@ -284,7 +284,7 @@ def _made_before(home: Home, rows: Sequence[Row]) -> dict[_Key, str]:
     """Which shard holds the pictures of ``rows``, by the last index, where that shard is as it was written."""
     wanted = {_key(row) for row in rows}
     try:
-        table = pq.read_table(_index(home), columns=["photo_id", "made_as", "shard"])
+        table = pq.read_table(index_path(home), columns=["photo_id", "made_as", "shard"])
     except (FileNotFoundError, pa.ArrowInvalid):  # none, damaged, or older than the column
         return {}
     shard_of = {_key(row): row["shard"] for row in table.to_pylist() if _key(row) in wanted}
@@ -381,9 +381,9 @@ def _fingerprint(settings: Settings, kept: list[Row], members: dict[str, list[st
 
 def _current(home: Home, wanted: str) -> Result | None:
     recorded = Result.read(_record(home))
-    if not (recorded and recorded.fingerprint == wanted and _index(home).exists()):
+    if not (recorded and recorded.fingerprint == wanted and index_path(home).exists()):
         return None
-    shards = set(pq.read_table(_index(home), columns=["shard"])["shard"].to_pylist())
+    shards = set(pq.read_table(index_path(home), columns=["shard"])["shard"].to_pylist())
     return recorded if all((home.pairs / shard).exists() for shard in shards) else None
 
 
@@ -391,7 +391,8 @@ def _hashes(home: Home) -> Path:
     return home.pairs / "shards.json"
 
 
-def _index(home: Home) -> Path:
+def index_path(home: Home) -> Path:
+    """Where the index lies."""
     return home.pairs / "index.parquet"
 
 

@@ -13,19 +13,21 @@ CHAMPION_NAME, STARTER_NAME = "champion", "starter"
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A model bundle's folder, and its name for people."""
+    """A model bundle's folder, its name for people, and the number of its version; the starter is none."""
 
     folder: Path
     name: str
+    number: int | None
 
 
 def _opened(tracking: Tracking, settings: Settings, version: Version, name: str) -> ChosenModel:
-    return ChosenModel(tracking.download(version, settings.paths.models / "downloaded" / str(version.number)), name)
+    folder = tracking.download(version, settings.paths.models / "downloaded" / str(version.number))
+    return ChosenModel(folder, name, version.number)
 
 
 def starter_model(reason: str = "") -> ChosenModel:
     """The generator that comes with the package; ``reason`` says why it was taken."""
-    return ChosenModel(STARTER, f"{MODEL_NAME}'s starter{f' ({reason})' if reason else ''}")
+    return ChosenModel(STARTER, f"{MODEL_NAME}'s starter{f' ({reason})' if reason else ''}", None)
 
 
 def chosen_model(tracking: Tracking, settings: Settings) -> ChosenModel:

@@ -3,7 +3,9 @@
 Their data versions and the outcomes of their checks are the test's to choose.
 """
 
+import datetime
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -11,6 +13,7 @@ import dagster as dg
 from kwcolor_pipeline.definitions import ASSETS
 from kwcolor_pipeline.orchestration.checks import CHECKS
 from kwcolor_pipeline.orchestration.jobs import JOBS
+from kwcolor_pipeline.orchestration.metadata import CHANGED_SHARE, MIN_CHANGE
 
 YEARS = ("crawled_photos", "korean_war_photos")
 
@@ -18,8 +21,13 @@ YEARS = ("crawled_photos", "korean_war_photos")
 class World:
     """A graph of stand-ins, its history, and the sensor's cursor."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, instance: dg.DagsterInstance, min_change: float = 0.0) -> None:
         self.instance = instance
+        self.min_change = min_change
+        #: What the pairs say of themselves: the share that changed since the last training.
+        self.changed_share = 0.0
+        #: What happens while a stand-in of this name is being made, once.
+        self.meanwhile: dict[str, Callable[[], None]] = {}
         self.versions: Counter[str] = Counter()
         self.failing: set[str] = set()
         self.executed: list[str] = []
@@ -38,11 +46,14 @@ class World:
             deps=spec.deps,
             automation_condition=spec.automation_condition,
             check_specs=own,
+            metadata={MIN_CHANGE: self.min_change},
         )
         def stand_in(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             full_name = f"{name} {context.partition_key}" if spec.partitions_def else name
             self.executed.append(full_name)
+            self.meanwhile.pop(name, lambda: None)()
             return dg.MaterializeResult(
+                metadata={CHANGED_SHARE: self.changed_share} if name == "grayscale_pairs" else {},
                 data_version=dg.DataVersion(f"{full_name} {self.versions[full_name]}"),
                 check_results=[
                     dg.AssetCheckResult(check_name=check.name, passed=name not in self.failing) for check in own
@@ -75,9 +86,11 @@ class World:
         self.materialize("korean_war_photos", year="1951")
         self.materialize(*[asset.key.to_user_string() for asset in ASSETS[2:]])
 
-    def tick(self) -> set[str]:
-        """What the sensor asks for now."""
-        evaluated = dg.evaluate_automation_conditions(defs=self.definitions, instance=self.instance, cursor=self.cursor)
+    def tick(self, when: datetime.datetime | None = None) -> set[str]:
+        """What the sensor asks for now, or at that time."""
+        evaluated = dg.evaluate_automation_conditions(
+            defs=self.definitions, instance=self.instance, cursor=self.cursor, evaluation_time=when
+        )
         self.cursor = evaluated.cursor
         return {result.key.to_user_string() for result in evaluated.results if not result.true_subset.is_empty}
 
