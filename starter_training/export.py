@@ -34,7 +34,12 @@ def export(settings: Settings, bundle: Bundle, quality: dict[str, Any], folder: 
     """
     generator = load_generator(bundle, torch.device("cpu"))
     description = {name: value for name, value in bundle.description.items() if name not in ("kind", "weights_sha256")}
+    # Where the phase before it lay says nothing elsewhere.
+    description["preset"] = description["preset"] | {
+        "pretrain_start": Path(description["preset"]["pretrain_start"]).name
+    }
     exported = write_bundle(folder, "generator", generator, description, half=True)
+    exported.weights_file.chmod(0o644)
     shutil.copy(bundle.folder / "history.json", folder)
     table = photographs(settings)
     pq.write_table(table, folder / PHOTOGRAPHS.name, compression="zstd")
