@@ -51,9 +51,9 @@ ask somebody who knows before you do.**
 
 Generator on all photographs (each Kodachrome twice in a pass), then with each Kodachrome ten times, then a critic, then
 both as a GAN, on crops of {preset["size"]} pixels, batches of {preset["batch_size"]}, bfloat16, in less
-than ten minutes of one H200; the last layer was scaled so that validation photographs are as colourful as their originals. The
-inputs were aged on purpose (film response, grain, blur, fading, uneven light, scratches, JPEG blocks). The recipe is
-`starter_training/recipe.py`; `make starter` repeats it.
+than ten minutes of one H200; the last layer was scaled so that validation photographs are as colourful as their
+originals. The inputs were aged on purpose (film response, grain, blur, fading, uneven light, scratches, JPEG blocks).
+The recipe is `starter_training/recipe.py`; `make starter` repeats it.
 
 ## How good it is
 
@@ -66,7 +66,7 @@ network, which flatters the latter.
 ## What it gets wrong
 
 Colours are inferred, not recorded: never take one as evidence. What has one usual colour is coloured well (sky, grass,
-skin, wood, earth); what can have any colour (painted things, dresses, flags, signs) comes out brown, grey or a dull blue.
+skin, wood, earth); what can have any colour (painted things, dresses, flags, signs) comes out brown, grey or dull blue.
 **Uniforms of the Korean War come out olive in some pictures and blue in others.** Insignia and small things take on the
 colour of what surrounds them. Colours of a large area may change within it. The pictures below are of photographs that
 it never saw, with the grey copy and the original beside them: coffee that became green tea, an orange suit that became
