@@ -365,11 +365,21 @@ def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
     """Folder and name of the model that an option names."""
     if Path(wanted).is_dir():
         return Path(wanted), f"bundle {Path(wanted).resolve().name}"
-    from kwcolor_pipeline.tracking.chosen_model import CHAMPION_NAME, STARTER_NAME, model_by_name, starter_model
+    from kwcolor_pipeline.tracking.chosen_model import (
+        CHAMPION_NAME,
+        NO_CHAMPION,
+        STARTER_NAME,
+        model_by_name,
+        starter_model,
+    )
     from kwcolor_pipeline.tracking.mlflow_tracking import open_tracking
 
-    if wanted == STARTER_NAME:  # it needs no registry
+    # Neither needs a registry, and making one takes longer than colorizing a photograph.
+    if wanted == STARTER_NAME:
         return starter_model().folder, starter_model().name
+    no_registry = settings.mlflow_tracking_uri is None and not settings.paths.mlflow_database.exists()
+    if wanted == CHAMPION_NAME and no_registry:
+        return starter_model().folder, starter_model(NO_CHAMPION).name
     if wanted != CHAMPION_NAME and not wanted.startswith("models:/"):
         raise SettingsProblem(
             f"`{wanted}` is no model: give `champion`, `starter`, `models:/kwcolor/NUMBER` or a bundle's folder."

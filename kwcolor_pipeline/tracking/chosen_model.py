@@ -9,6 +9,8 @@ from kwcolor_pipeline.tracking.mlflow_tracking import MODEL_NAME, Tracking, Vers
 
 #: Names of `--model` that are no version: the champion, and the generator that comes with the package.
 CHAMPION_NAME, STARTER_NAME = "champion", "starter"
+#: Why the starter is taken where nobody asked for it.
+NO_CHAMPION = "there is no champion"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def chosen_model(tracking: Tracking, settings: Settings) -> ChosenModel:
     """The champion; without one the starter, and the name says so."""
     champion = tracking.champion()
     if champion is None:
-        return starter_model("there is no champion")
+        return starter_model(NO_CHAMPION)
     return _opened(tracking, settings, champion, f"{MODEL_NAME} version {champion.number} (champion)")
 
 
