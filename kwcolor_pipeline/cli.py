@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kwcolor_pipeline.settings import Settings, SettingsProblem, load_settings
+
+if TYPE_CHECKING:
+    from kwcolor_pipeline.orchestration.shared_home import SharedHome
 
 app = typer.Typer(
     help="Learn colour from dated colour photographs and colorize the Korean War.",
@@ -332,6 +335,32 @@ def takedown(
     for line in lines:
         _out.print(f"  · {escape(line)}", soft_wrap=True, highlight=False)
     _finish(outcome.problems)
+
+
+@app.command()
+def pull() -> None:
+    """Fetch into this home what other machines made and put into the shared store.
+
+    For `kwcolor review`, reports and copies on this machine; the steps of a run fetch what they need by themselves.
+    """
+    _shared_home().pull()
+    _out.print("[green]Done:[/] this home has what the shared store has.", highlight=False)
+
+
+@app.command()
+def push() -> None:
+    """Put into the shared store what this home has: once, when a home begins to be shared."""
+    _shared_home().push()
+    _out.print("[green]Done:[/] the shared store has what this home has.", highlight=False)
+
+
+def _shared_home() -> "SharedHome":
+    from kwcolor_pipeline.orchestration.shared_home import SharedHome
+
+    shared = SharedHome.of(load_settings())
+    if shared is None:
+        raise SettingsProblem("No store is shared: set KWCOLOR_SHARED_STORE, for instance to s3://bucket/prefix.")
+    return shared
 
 
 @app.command()

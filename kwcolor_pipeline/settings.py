@@ -411,6 +411,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KWCOLOR_", env_nested_delimiter="__", extra="forbid")
 
     home: Path = Field(Path("var"), description="The only folder that is written to")
+    shared_store: str | None = Field(
+        None,
+        description="fsspec address (`s3://bucket/prefix`) of the store that several machines share: each step fetches "
+        "what it needs into its own home and puts there what it made; see deploy/README.md",
+    )
     sources: Annotated[list[str], NoDecode] = Field(
         ["sample"], description="Where colour photographs come from, comma separated; `kwcolor sources` lists them"
     )
@@ -463,6 +468,13 @@ class Settings(BaseSettings):
         if "://" in str(value):
             raise ValueError("has to be a local folder")
         return Path(value).expanduser().absolute()
+
+    @field_validator("shared_store")
+    @classmethod
+    def _address_without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and ("://" not in value or "@" in value):
+            raise ValueError("has to be an address such as s3://bucket/prefix, without user and password in it")
+        return value
 
     @classmethod
     def settings_customise_sources(

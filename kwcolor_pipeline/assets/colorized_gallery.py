@@ -5,6 +5,7 @@ import dagster as dg
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.metadata import picture
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 
 CODE_VERSION = "1"
@@ -18,6 +19,7 @@ CODE_VERSION = "1"
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
+@shares_home("colorized_gallery")
 def colorized_gallery(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
 ) -> dg.MaterializeResult:

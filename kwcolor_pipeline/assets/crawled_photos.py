@@ -6,6 +6,7 @@ from kwcolor_pipeline.assets.crawl_result import crawl_year
 from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 
 NAME = "crawled_photos"
@@ -20,6 +21,7 @@ NAME = "crawled_photos"
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME)],
 )
+@shares_home(NAME)
 def crawled_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """One year's manifest: a row for every photograph that the sources list, stored or rejected with the reason.
 

@@ -5,6 +5,7 @@ import dagster as dg
 from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, train_or_reuse
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.presets import CODE_VERSION
 
@@ -17,6 +18,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("critic")
 def critic(
     context: dg.AssetExecutionContext,
     config: TrainingConfig,

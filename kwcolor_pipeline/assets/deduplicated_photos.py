@@ -3,6 +3,7 @@
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_ANY_YEAR
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.photos.near_duplicates import CODE_VERSION, deduplicate
 from kwcolor_pipeline.settings import Settings
 
@@ -15,6 +16,7 @@ from kwcolor_pipeline.settings import Settings
     code_version=str(CODE_VERSION),
     automation_condition=ON_ANY_YEAR,
 )
+@shares_home("deduplicated_photos")
 def deduplicated_photos(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:

@@ -9,6 +9,7 @@ import dagster as dg
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import (
     PRESET_TAG,
@@ -36,6 +37,7 @@ _PAPER = "paper"
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
+@shares_home("evaluation_report")
 def evaluation_report(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
 ) -> dg.MaterializeResult:

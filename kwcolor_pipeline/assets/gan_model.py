@@ -7,6 +7,7 @@ import dagster as dg
 from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, reported_training, train_or_reuse
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DATA_TAG, PRESET_TAG, WEIGHTS_TAG, TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import CODE_VERSION
@@ -20,6 +21,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("gan_model")
 def gan_model(
     context: dg.AssetExecutionContext,
     config: TrainingConfig,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.metadata import count_table, picture
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
 from kwcolor_pipeline.photos.sheets import contact_sheet
 from kwcolor_pipeline.settings import Settings
@@ -21,6 +22,7 @@ from kwcolor_pipeline.settings import Settings
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("grayscale_pairs")
 def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """What the networks see: grey picture in, colour picture out, in tar shards that any tool opens.
 

@@ -6,6 +6,7 @@ from kwcolor_pipeline.assets.crawl_result import crawl_year
 from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
+from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.settings import Settings
 
 NAME = "korean_war_photos"
@@ -20,6 +21,7 @@ NAME = "korean_war_photos"
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME)],
 )
+@shares_home(NAME)
 def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """The target domain: black-and-white photographs of the Korean War, one partition a year.
 

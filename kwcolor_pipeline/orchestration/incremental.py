@@ -18,6 +18,7 @@ from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import SharedHome
 from kwcolor_pipeline.photos.curation import curate_is_current
 from kwcolor_pipeline.photos.manifest import FIRST_WEB_YEAR, FIRST_YEARS
 from kwcolor_pipeline.photos.near_duplicates import deduplicate_is_current
@@ -318,6 +319,10 @@ def run(
         if asset not in ASSET_NAMES:
             raise SettingsProblem(f"There is no asset `{asset}`; there are: {', '.join(ASSET_NAMES)}.")
     outcome, edition = Outcome(), str(uuid.uuid4())
+    shared = SharedHome.of(settings)
+    if shared is not None:
+        announce("fetch what other machines made")
+        shared.pull()
     close_killed_runs(settings, instance, mlflow)
     for step in crawl_steps(settings, instance, years, select):
         announce(step.label)

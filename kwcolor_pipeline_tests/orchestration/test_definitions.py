@@ -22,7 +22,8 @@ HEAVY = ("torch", "torchvision", "timm", "kornia", "mlflow", "skimage", "sklearn
 #: A room imports only from itself and from rooms to its right.
 ROOMS = (
     *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "review", "crawling", "evaluation"),
-    *("baselines", "training", "tracking", "colorize", "photos", "networks", "colour", "sample", "settings", "home"),
+    *("baselines", "training", "tracking", "colorize", "photos", "networks", "colour", "sample", "shared_store"),
+    *("settings", "home"),
 )
 
 
