@@ -436,6 +436,11 @@ class Settings(BaseSettings):
         description="Processes that train together on this machine, one for each GPU; for several machines see "
         "docs/training.md",
     )
+    dagster_config: Annotated[list[_LocalPath], NoDecode] = Field(
+        [],
+        description="Files whose entries replace those of the pipeline's dagster.yaml, comma separated; deploy/ has "
+        "some, for a shared database or a run launcher",
+    )
     executor: str = Field("in_process", description="How Dagster runs the steps of a run: in_process or multiprocess")
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server or database; a SQLite file in the home folder where it is not set"
@@ -457,7 +462,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
 
-    @field_validator("sources", "korean_war_sources", mode="before")
+    @field_validator("sources", "korean_war_sources", "dagster_config", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -62,9 +62,10 @@ class Unit:
 
 
 class SharedStore:
-    """The store at an fsspec ``url``; by files in ``locks`` steps of this machine keep out of each other's way.
+    """The store at an fsspec ``url``, an object store or a folder; ``locks`` is a folder of this machine.
 
-    Who may enter is the affair of the environment, as the protocol's library reads it (for S3: ``AWS_*``).
+    By files in it steps of one machine keep out of each other's way. Who may enter the store is the affair of the
+    environment, as the protocol's library reads it (for S3: ``AWS_*``).
     Every method raises SettingsProblem, without secrets, where the store cannot be reached, read or written.
     """
 
@@ -83,6 +84,7 @@ class SharedStore:
             ) from error
         except ValueError as error:
             raise SettingsProblem(f"The shared store {self.url} is of no kind that fsspec knows ({error}).") from error
+        self._is_folder = "file" in _protocols(self._fs)
         # What units' indexes said when they were fetched, to see who changed them since: this machine or another.
         self._seen: dict[str, Files | None] = {}
 
@@ -225,8 +227,9 @@ class SharedStore:
     def _put(self, files: Iterable[tuple[Path, str]]) -> None:
         for batch in _batches(list(files)):
             with self._told("written"):
-                for _, name in batch:
-                    self._fs.makedirs(self._fs._parent(name), exist_ok=True)
+                if self._is_folder:  # object stores have no folders; s3fs would make a missing bucket instead
+                    for _, name in batch:
+                        Path(name).parent.mkdir(parents=True, exist_ok=True)
                 self._fs.put([str(path) for path, _ in batch], [name for _, name in batch])
                 for path, name in batch:
                     if self._fs.size(name) != path.stat().st_size:
@@ -273,7 +276,7 @@ class SharedStore:
             return []
 
     def _write(self, path: str, data: bytes) -> None:
-        if "file" in _protocols(self._fs):  # fsspec writes local files in place; a reader might see half of one
+        if self._is_folder:  # fsspec writes local files in place; a reader might see half of one
             write_bytes(Path(path), data)
         else:
             self._fs.pipe_file(path, data)
@@ -296,7 +299,8 @@ class SharedStore:
             yield
         except FileNotFoundError as error:
             raise SettingsProblem(
-                f"The shared store {self.url} has no {error.filename or error}; is the bucket there, was it emptied?"
+                f"Something is missing in the shared store {self.url} ({error.filename or _one_line(error)}); is the "
+                "bucket there, was it emptied?"
             ) from error
         except _store_errors() as error:
             raise SettingsProblem(

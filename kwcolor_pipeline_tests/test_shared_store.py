@@ -117,7 +117,7 @@ def test_a_missing_object_and_an_index_that_is_none_are_told(tmp_path, one, two)
     one.store.push(one.unit)
     folder = tmp_path / "bucket/prefix/tables/all"
     next(folder.glob("a.*")).unlink()
-    with pytest.raises(SettingsProblem, match=r"has no .*a\..*\.bin"):
+    with pytest.raises(SettingsProblem, match=r"missing in the shared store .*a\..*\.bin"):
         two.store.pull(two.unit)
     for written in ("torn {", "[]", '{"files": {"a": 1}}'):
         (folder / "index.json").write_text(written)

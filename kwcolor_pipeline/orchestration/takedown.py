@@ -345,7 +345,9 @@ def _runs_under_way(settings: Settings) -> set[str]:
     if not settings.paths.dagster.exists():
         return set()
     with open_instance(settings) as instance:
-        return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _lives(run)}
+        unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+        # What another machine executes cannot be seen from here.
+        return {run.run_id for run in unfinished if settings.shared_store or _lives(run)}
 
 
 def _lives(run: dg.DagsterRun) -> bool:
