@@ -23,7 +23,7 @@ HEAVY = ("torch", "torchvision", "timm", "kornia", "mlflow", "skimage", "sklearn
 ROOMS = (
     *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "review", "crawling", "evaluation"),
     *("baselines", "training", "tracking", "colorize", "photos", "networks", "colour", "sample", "shared_store"),
-    *("settings", "home"),
+    *("backup", "settings", "home"),
 )
 
 
