@@ -441,7 +441,11 @@ class Settings(BaseSettings):
         description="Files whose entries replace those of the pipeline's dagster.yaml, comma separated; deploy/ has "
         "some, for a shared database or a run launcher",
     )
-    executor: str = Field("in_process", description="How Dagster runs the steps of a run: in_process or multiprocess")
+    executor: str = Field(
+        "in_process",
+        description="How Dagster runs the steps of a run: in_process or multiprocess; ray or kubernetes as "
+        "deploy/README.md tells",
+    )
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server or database; a SQLite file in the home folder where it is not set"
     )

@@ -6,6 +6,7 @@ from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.metadata import picture
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import COLORIZING
 from kwcolor_pipeline.settings import Settings
 
 CODE_VERSION = "1"
@@ -16,6 +17,7 @@ CODE_VERSION = "1"
     group_name="results",
     kinds={"python"},
     owners=["team:kwcolor"],
+    op_tags=COLORIZING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )

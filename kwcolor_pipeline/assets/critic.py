@@ -6,6 +6,7 @@ from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import TRAINING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.presets import CODE_VERSION
 
@@ -15,6 +16,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     group_name="models",
     kinds={"pytorch", "mlflow"},
     owners=["team:kwcolor"],
+    op_tags=TRAINING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

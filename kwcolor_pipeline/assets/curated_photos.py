@@ -8,6 +8,7 @@ import dagster as dg
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated, unusual_partitions
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings
@@ -18,6 +19,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

@@ -4,6 +4,7 @@ import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_ANY_YEAR
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.near_duplicates import CODE_VERSION, deduplicate
 from kwcolor_pipeline.settings import Settings
 
@@ -13,6 +14,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_ANY_YEAR,
 )

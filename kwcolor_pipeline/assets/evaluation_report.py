@@ -10,6 +10,7 @@ from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import COLORIZING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import (
     PRESET_TAG,
@@ -34,6 +35,7 @@ _PAPER = "paper"
     group_name="results",
     kinds={"python", "mlflow"},
     owners=["team:kwcolor"],
+    op_tags=COLORIZING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )

@@ -8,6 +8,7 @@ from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import TRAINING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DATA_TAG, PRESET_TAG, WEIGHTS_TAG, TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import CODE_VERSION
@@ -18,6 +19,7 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     group_name="models",
     kinds={"pytorch", "mlflow"},
     owners=["team:kwcolor"],
+    op_tags=TRAINING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

@@ -9,6 +9,7 @@ from PIL import Image
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.metadata import count_table, picture
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
 from kwcolor_pipeline.photos.sheets import contact_sheet
 from kwcolor_pipeline.settings import Settings
@@ -19,6 +20,7 @@ from kwcolor_pipeline.settings import Settings
     group_name="photographs",
     kinds={"python"},
     owners=["team:kwcolor"],
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )

@@ -7,6 +7,7 @@ from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import CRAWLING
 from kwcolor_pipeline.settings import Settings
 
 NAME = "korean_war_photos"
@@ -18,6 +19,7 @@ NAME = "korean_war_photos"
     group_name="korean_war",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    op_tags=CRAWLING,
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME)],
 )
