@@ -338,6 +338,17 @@ def takedown(
 
 
 @app.command()
+def dagster_home() -> None:
+    """Write Dagster's configuration into the home and print the folder, for those who start Dagster themselves.
+
+    `export DAGSTER_HOME=$(kwcolor dagster-home)`, as the images in `deploy/` do.
+    """
+    from kwcolor_pipeline.servers import prepare_dagster_home
+
+    typer.echo(prepare_dagster_home(load_settings()))
+
+
+@app.command()
 def backup(
     folder: Annotated[
         Path, typer.Argument(metavar="DEST", help="Folder of backups, on another disk; made if missing.")
