@@ -156,7 +156,7 @@ def _shared_store(settings: Settings) -> Finding:
     from kwcolor_pipeline.shared_store import SharedStore
 
     assert settings.shared_store is not None  # asked for only where it is set
-    SharedStore(settings.shared_store, settings.paths.root / "locks").check()
+    SharedStore(settings.shared_store, settings.paths.locks).check()
     return Finding("shared store", True, f"{settings.shared_store} can be written and read")
 
 

@@ -231,8 +231,9 @@ class SharedStore:
                     for _, name in batch:
                         Path(name).parent.mkdir(parents=True, exist_ok=True)
                 self._fs.put([str(path) for path, _ in batch], [name for _, name in batch])
-                for path, name in batch:
-                    if self._fs.size(name) != path.stat().st_size:
+                sizes = self._fs.sizes([name for _, name in batch])
+                for (path, name), size in zip(batch, sizes, strict=True):
+                    if size != path.stat().st_size:
                         raise SettingsProblem(f"{name} arrived in the shared store with another size; run this again.")
 
     def _read_index(self, unit: Unit) -> Files | None:

@@ -72,7 +72,7 @@ class SharedHome:
 
     def __init__(self, home: Home, url: str) -> None:
         self._home = home
-        self._store = SharedStore(url, home.root / "locks")
+        self._store = SharedStore(url, home.locks)
 
     @classmethod
     def of(cls, settings: Settings) -> "SharedHome | None":
