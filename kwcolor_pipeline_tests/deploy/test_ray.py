@@ -1,10 +1,13 @@
 """`deploy/ray` for real: steps as jobs of a Ray cluster, each node with a home of its own and a store in common."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,12 +42,14 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL for the node and everything that it started, jobs included: as if the machine were gone."""
+        if self._process.poll() is not None:
+            return
         process = psutil.Process(self._process.pid)
         for victim in [process, *process.children(recursive=True)]:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
-            except psutil.NoSuchProcess:
-                continue
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(60)
 
 
@@ -53,7 +58,9 @@ class Cluster:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        port, dashboard = free_ports()
+        # Sockets lie in it, and a socket's path may have 107 letters.
+        self.sockets = tempfile.mkdtemp(prefix="ray-")
+        (port, dashboard), (client, _) = free_ports(), free_ports()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KWCOLOR_", "DAGSTER_"))}
         self.environment = {
             **kept,
@@ -73,7 +80,10 @@ class Cluster:
         self.environment, steps = starting, self.environment
         prepare_dagster_home(load_settings(home=root / "history"))
         common = ["--disable-usage-stats", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
-        head = ["--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0", "--num-gpus=0"]
+        head = [
+            *["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"],
+            *["--num-cpus=0", "--num-gpus=0", f"--temp-dir={self.sockets}"],
+        ]
         self.nodes = [Node(self, "head", *head, *common)]
         self.wait(lambda: _answers(dashboard), "the head")
         for name in ("first", "second"):
@@ -115,7 +125,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     missing = [name for name in ("ray", "dagster_ray", "aiohttp_cors") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    # Ray's sockets have long names below its folder, and a socket's name may have 107 letters.
     for place in range(PHOTOGRAPHS):
         picture = tmp_path / "colour" / "1941" / f"{place:04}.jpg"
         picture.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +135,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     finally:
         for node in reversed(cluster.nodes):
             node.kill()
+        shutil.rmtree(cluster.sockets)
 
 
 def _is_hashing(home: Home) -> bool:
