@@ -34,6 +34,8 @@ class Node:
     def __init__(self, cluster: "Cluster", name: str, *options: str) -> None:
         self.home = Home(cluster.root / name)
         environment = cluster.environment | {"KWCOLOR_HOME": str(self.home.root)}
+        # For `ray start` it would be the cluster to join, and not the dashboard that takes jobs.
+        del environment["RAY_ADDRESS"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
         with (cluster.root / f"{name}.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -60,13 +62,14 @@ class Cluster:
         self.root = root
         # Sockets lie in it, and a socket's path may have 107 letters.
         self.sockets = tempfile.mkdtemp(prefix="ray-")
-        (port, dashboard), (client, _) = free_ports(), free_ports()
+        self.nodes: list[Node] = []
+        (self.port, self.dashboard), (self.client_port, _) = free_ports(), free_ports()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KWCOLOR_", "DAGSTER_"))}
         self.environment = {
             **kept,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "DAGSTER_HOME": str(root / "history" / "dagster"),
-            "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "RAY_ADDRESS": f"http://127.0.0.1:{self.dashboard}",
             "RAY_USAGE_STATS_ENABLED": "0",
             "KWCOLOR_HOME": str(root / "history"),
             "KWCOLOR_EXECUTOR": "ray",
@@ -75,20 +78,19 @@ class Cluster:
             "KWCOLOR_NEAR_DUPLICATES__SECOND_LOOK": "false",
             "OMP_NUM_THREADS": "1",
         }
-        # Without a node's own RAY_ADDRESS, `ray start` would take the dashboard for the cluster it has to join.
-        starting = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        self.environment, steps = starting, self.environment
         prepare_dagster_home(load_settings(home=root / "history"))
+
+    def begin(self) -> None:
+        """Start the head, and the nodes when it answers."""
         common = ["--disable-usage-stats", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
         head = [
-            *["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"],
-            *["--num-cpus=0", "--num-gpus=0", f"--temp-dir={self.sockets}"],
+            *["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}", "--num-cpus=0", "--num-gpus=0"],
+            *[f"--ray-client-server-port={self.client_port}", f"--temp-dir={self.sockets}"],
         ]
-        self.nodes = [Node(self, "head", *head, *common)]
-        self.wait(lambda: _answers(dashboard), "the head")
-        for name in ("first", "second"):
-            self.nodes.append(Node(self, name, f"--address=127.0.0.1:{port}", "--num-cpus=1", "--num-gpus=0", *common))
-        self.environment = steps
+        self.nodes.append(Node(self, "head", *head, *common))
+        self.wait(lambda: _answers(self.dashboard), "the head")
+        node = [f"--address=127.0.0.1:{self.port}", "--num-cpus=1", "--num-gpus=0"]
+        self.nodes += [Node(self, name, *node, *common) for name in ("first", "second")]
 
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[bytes]":
         """Materialize assets; the process is the run's own and gives its steps to the cluster."""
@@ -131,6 +133,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         picture.write_bytes(encoded(scene(place, (96, 72))))
     cluster = Cluster(tmp_path)
     try:
+        cluster.begin()
         yield cluster
     finally:
         for node in reversed(cluster.nodes):
