@@ -42,7 +42,7 @@ class Deployment:
             "KWCOLOR_SHARED_STORE": f"s3://{BUCKET}/kwcolor",
             "KWCOLOR_DAGSTER_CONFIG": str(DEPLOY / "storage.yaml"),
             "KWCOLOR_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow_port}",
-            "DAGSTER_POSTGRES_URL": self.dagster_database,
+            "DAGSTER_POSTGRES_URL": self.dagster_database.replace("postgresql:", "postgresql+psycopg2:"),
             "MLFLOW_BACKEND_STORE_URI": mlflow_database.replace("postgresql://", "postgresql+psycopg://"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_PORT": str(self.mlflow_port),
