@@ -23,6 +23,11 @@ help:  ## Say what can be made
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+# Ray is as large as all that the tests need besides PyTorch; without it its proof is skipped.
+.venv/.installed-ray: .venv/.installed
+	@$(PIP) --editable '.[ray]'
+	@touch $@
+
 .venv/.installed-bench: .venv/.installed
 	@$(PIP) --editable '.[bench]'
 	@touch $@

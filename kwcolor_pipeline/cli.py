@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kwcolor_pipeline.settings import Settings, SettingsProblem, load_settings
+
+if TYPE_CHECKING:
+    from kwcolor_pipeline.orchestration.shared_home import SharedHome
 
 app = typer.Typer(
     help="Learn colour from dated colour photographs and colorize the Korean War.",
@@ -337,6 +340,91 @@ def takedown(
     for line in lines:
         _out.print(f"  · {escape(line)}", soft_wrap=True, highlight=False)
     _finish(outcome.problems)
+
+
+@app.command()
+def dagster_home() -> None:
+    """Write Dagster's configuration into the home and print the folder, for those who start Dagster themselves.
+
+    `export DAGSTER_HOME=$(kwcolor dagster-home)`, as the images in `deploy/` do.
+    """
+    from kwcolor_pipeline.servers import prepare_dagster_home
+
+    typer.echo(prepare_dagster_home(load_settings()))
+
+
+@app.command()
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DEST", help="Folder of backups, on another disk; made if missing.")
+    ],
+    keep: Annotated[int | None, typer.Option(min=1, help="Backups that stay; older ones are deleted.")] = None,
+) -> None:
+    """Copy the home: photographs, tables, pairs, models, reports, MLflow's and Dagster's databases.
+
+    Later backups into the same folder copy only what is new. One that is interrupted leaves no backup, and the next
+    goes on with it. What a shared store or a shared database holds is not in it.
+    """
+    from kwcolor_pipeline.backup import back_up
+
+    settings = load_settings()
+    done = back_up(settings.paths, folder, keep=keep)
+    made = f"{done.files} files, {done.copied} of them new ({done.bytes / 1e6:.1f} MB), in {done.list_file}"
+    _out.print(f"[green]Done:[/] {escape(made)}.", soft_wrap=True, highlight=False)
+    if settings.dagster_config or settings.mlflow_tracking_uri or settings.shared_store:
+        _out.print("  what lies in shared databases and stores is not in it: see deploy/README.md", highlight=False)
+    _finish(done.problems)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of backups.")],
+    which: Annotated[str | None, typer.Option(help="Name of an older backup, as in `backups/NAME.json`.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a home that is not empty.")] = False,
+) -> None:
+    """Put the latest backup in the place of the home; every file is compared with its hash before.
+
+    Stop `kwcolor ui` and runs first. Pictures that were taken down after the backup come back: take them down again.
+    """
+    from kwcolor_pipeline.backup import restore as put_back
+
+    home = load_settings().paths
+    done = put_back(folder, home, overwrite=overwrite, which=which)
+    text = f"{done.files} files of {done.list_file.stem} are in {home.root}"
+    _out.print(f"[green]Done:[/] {escape(text)}.", soft_wrap=True, highlight=False)
+    if done.home_then != str(home.root.resolve()):
+        _out.print(
+            f"  the home lay in {escape(done.home_then)} then; MLflow finds its files only there, so move it back "
+            "or start with another KWCOLOR_MLFLOW_EXPERIMENT",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@app.command()
+def pull() -> None:
+    """Fetch into this home what other machines made and put into the shared store.
+
+    For `kwcolor review`, reports and copies on this machine; the steps of a run fetch what they need by themselves.
+    """
+    _shared_home().pull()
+    _out.print("[green]Done:[/] this home has what the shared store has.", highlight=False)
+
+
+@app.command()
+def push() -> None:
+    """Put into the shared store what this home has: once, when a home begins to be shared."""
+    _shared_home().push()
+    _out.print("[green]Done:[/] the shared store has what this home has.", highlight=False)
+
+
+def _shared_home() -> "SharedHome":
+    from kwcolor_pipeline.orchestration.shared_home import SharedHome
+
+    shared = SharedHome.of(load_settings())
+    if shared is None:
+        raise SettingsProblem("No store is shared: set KWCOLOR_SHARED_STORE, for instance to s3://bucket/prefix.")
+    return shared
 
 
 @app.command()

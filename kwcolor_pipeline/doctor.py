@@ -48,6 +48,7 @@ def diagnose(settings: Settings, *, online: bool = False) -> list[Finding]:
         ("memory", _memory),
         ("disk", lambda: _disk(settings.paths.root)),
         ("home", lambda: _writable(settings.paths.root)),
+        *([("shared store", lambda: _shared_store(settings))] if settings.shared_store else []),
         ("MLflow", lambda: _mlflow(settings)),
         ("Dagster", lambda: _dagster(settings)),
         ("encoder weights", _encoder_weights),
@@ -149,6 +150,14 @@ def _writable(home: Path) -> Finding:
 def _existing(path: Path) -> Path:
     """The path itself or the nearest of its parents that is there."""
     return next(candidate for candidate in [path, *path.parents] if os.path.lexists(candidate))
+
+
+def _shared_store(settings: Settings) -> Finding:
+    from kwcolor_pipeline.shared_store import SharedStore
+
+    assert settings.shared_store is not None  # asked for only where it is set
+    SharedStore(settings.shared_store, settings.paths.locks).check()
+    return Finding("shared store", True, f"{settings.shared_store} can be written and read")
 
 
 def _mlflow(settings: Settings) -> Finding:

@@ -39,6 +39,11 @@ class Home:
         return self.root / "network"
 
     @property
+    def locks(self) -> Path:
+        """By which steps of this machine keep out of each other's way. Nothing lasting."""
+        return self.root / "locks"
+
+    @property
     def pairs(self) -> Path:
         return self.root / "pairs"
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +90,34 @@ def serve(
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """The folder for DAGSTER_HOME, with this package's dagster.yaml in it."""
+    """The folder for DAGSTER_HOME, with this package's dagster.yaml in it and what the settings replace of it.
+
+    Raises SettingsProblem for a file of the setting `dagster_config` that cannot be used.
+    """
     folder = settings.paths.dagster
     wanted = importlib.resources.files("kwcolor_pipeline").joinpath("dagster.yaml").read_bytes()
+    if settings.dagster_config:
+        wanted = _replaced(wanted, settings.dagster_config)
     file = folder / "dagster.yaml"
     if not file.exists() or file.read_bytes() != wanted:
         write_bytes(file, wanted)
     return folder
+
+
+def _replaced(config: bytes, files: Sequence[Path]) -> bytes:
+    """A YAML mapping with the entries of the files in place of its own."""
+    import yaml
+
+    entries = yaml.safe_load(config)
+    for file in files:
+        try:
+            further = yaml.safe_load(file.read_bytes())
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsProblem(f"Setting `dagster_config`: {file} cannot be read ({error}).") from error
+        if not isinstance(further, dict):
+            raise SettingsProblem(f"Setting `dagster_config`: {file} holds no entries such as `storage:`.")
+        entries |= further
+    return f"# Made of {', '.join(map(str, files))} and the pipeline's own.\n{yaml.safe_dump(entries)}".encode()
 
 
 def _dagster_server(settings: Settings, port: int, module: str) -> Server:

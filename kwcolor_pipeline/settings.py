@@ -468,6 +468,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KWCOLOR_", env_nested_delimiter="__", extra="forbid")
 
     home: Path = Field(Path("var"), description="The only folder that is written to")
+    shared_store: str | None = Field(
+        None,
+        description="fsspec address (`s3://bucket/prefix`) of the store that several machines share: each step fetches "
+        "what it needs into its own home and puts there what it made; see deploy/README.md",
+    )
     sources: Annotated[list[str], NoDecode] = Field(
         ["sample"], description="Where colour photographs come from, comma separated; `kwcolor sources` lists them"
     )
@@ -488,7 +493,16 @@ class Settings(BaseSettings):
         description="Processes that train together on this machine, one for each GPU; for several machines see "
         "docs/training.md",
     )
-    executor: str = Field("in_process", description="How Dagster runs the steps of a run: in_process or multiprocess")
+    dagster_config: Annotated[list[_LocalPath], NoDecode] = Field(
+        [],
+        description="Files whose entries replace those of the pipeline's dagster.yaml, comma separated; deploy/ has "
+        "some, for a shared database or a run launcher",
+    )
+    executor: str = Field(
+        "in_process",
+        description="How Dagster runs the steps of a run: in_process or multiprocess; ray or kubernetes as "
+        "deploy/README.md tells",
+    )
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server or database; a SQLite file in the home folder where it is not set"
     )
@@ -512,7 +526,7 @@ class Settings(BaseSettings):
     watch: WatchSettings = WatchSettings()
     notices: NoticeSettings = NoticeSettings()
 
-    @field_validator("sources", "korean_war_sources", mode="before")
+    @field_validator("sources", "korean_war_sources", "dagster_config", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -523,6 +537,13 @@ class Settings(BaseSettings):
         if "://" in str(value):
             raise ValueError("has to be a local folder")
         return Path(value).expanduser().absolute()
+
+    @field_validator("shared_store")
+    @classmethod
+    def _address_without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and ("://" not in value or "@" in value):
+            raise ValueError("has to be an address such as s3://bucket/prefix, without user and password in it")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -303,3 +303,27 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0, f"after {time.monotonic() - begun:.0f} s"
     assert [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_the_instance_takes_entries_of_other_files_in_place_of_its_own(tmp_path):
+    launcher, storage = tmp_path / "launcher.yaml", tmp_path / "storage.yaml"
+    launcher.write_text("run_launcher: {module: somewhere, class: Launcher}\n")
+    storage.write_text("storage: {postgres: {postgres_url: {env: ADDRESS}}}\nrun_retries: {enabled: false}\n")
+    settings = load_settings(home=tmp_path / "home", dagster_config=f"{launcher}, {storage}")
+    written = yaml.safe_load((servers.prepare_dagster_home(settings) / "dagster.yaml").read_text())
+    own = yaml.safe_load((Path(servers.__file__).parent / "dagster.yaml").read_text())
+    assert written == {
+        **own,
+        "run_launcher": {"module": "somewhere", "class": "Launcher"},
+        "storage": {"postgres": {"postgres_url": {"env": "ADDRESS"}}},
+        "run_retries": {"enabled": False},
+    }
+
+
+@pytest.mark.parametrize("written", [None, "a word", "{torn: "])
+def test_a_file_that_has_no_entries_for_the_instance_is_told(tmp_path, written):
+    file = tmp_path / "storage.yaml"
+    if written is not None:
+        file.write_text(written)
+    with pytest.raises(SettingsProblem, match=r"`dagster_config`: .*storage\.yaml"):
+        servers.prepare_dagster_home(load_settings(home=tmp_path / "home", dagster_config=[file]))

@@ -6,6 +6,8 @@ from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import picture
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import COLORIZING
 from kwcolor_pipeline.settings import Settings
 
 CODE_VERSION = "1"
@@ -17,9 +19,11 @@ CODE_VERSION = "1"
     kinds={"python"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=COLORIZING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
+@shares_home("colorized_gallery")
 def colorized_gallery(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
 ) -> dg.MaterializeResult:

@@ -8,6 +8,8 @@ import dagster as dg
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated, unusual_partitions
 from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings
@@ -19,9 +21,11 @@ from kwcolor_pipeline.settings import Settings
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("curated_photos")
 def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Truly in colour, large enough, photographs and not drawings or pages, not colorized by somebody, of the time.
 

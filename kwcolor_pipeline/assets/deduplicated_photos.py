@@ -4,6 +4,8 @@ import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_ANY_YEAR
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.near_duplicates import CODE_VERSION, deduplicate
 from kwcolor_pipeline.settings import Settings
 
@@ -14,9 +16,11 @@ from kwcolor_pipeline.settings import Settings
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_ANY_YEAR,
 )
+@shares_home("deduplicated_photos")
 def deduplicated_photos(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:

@@ -10,6 +10,8 @@ from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import COLORIZING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import (
     PRESET_TAG,
@@ -35,9 +37,11 @@ _PAPER = "paper"
     kinds={"python", "mlflow"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=COLORIZING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT_OR_TARGET,
 )
+@shares_home("evaluation_report")
 def evaluation_report(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], mlflow: dg.ResourceParam[MLflow]
 ) -> dg.MaterializeResult:

@@ -8,6 +8,8 @@ from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import TRAINING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DATA_TAG, PRESET_TAG, WEIGHTS_TAG, TrackedRun, Tracking
 from kwcolor_pipeline.training.presets import CODE_VERSION
@@ -19,9 +21,11 @@ from kwcolor_pipeline.training.presets import CODE_VERSION
     kinds={"pytorch", "mlflow"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=TRAINING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("gan_model")
 def gan_model(
     context: dg.AssetExecutionContext,
     config: TrainingConfig,

@@ -9,6 +9,8 @@ from PIL import Image
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.metadata import CHANGED_SHARE, count_table, picture
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.pairs import CODE_VERSION, make_pairs, read_pairs
 from kwcolor_pipeline.photos.sheets import contact_sheet
 from kwcolor_pipeline.settings import Settings
@@ -21,9 +23,11 @@ from kwcolor_pipeline.training.trained_pairs import changed_share
     kinds={"python"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=MEASURING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("grayscale_pairs")
 def grayscale_pairs(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """What the networks see: grey picture in, colour picture out, in tar shards that any tool opens.
 

@@ -7,6 +7,8 @@ from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.freshness import IN_TURN
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import CRAWLING
 from kwcolor_pipeline.settings import Settings
 
 NAME = "korean_war_photos"
@@ -19,9 +21,11 @@ NAME = "korean_war_photos"
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
     freshness_policy=IN_TURN,
+    op_tags=CRAWLING,
     code_version=str(CODE_VERSION),
     check_specs=[stored_some_spec(NAME, KOREAN_WAR_YEARS)],
 )
+@shares_home(NAME)
 def korean_war_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """The target domain: black-and-white photographs of the Korean War, one partition a year.
 

@@ -6,6 +6,8 @@ from kwcolor_pipeline.assets.training_run import TrainingConfig, chosen_preset, 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import TRAINING
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.training.presets import CODE_VERSION
 from kwcolor_pipeline.training.trained_pairs import keep_trained_pairs, pairs_that_train
@@ -17,9 +19,11 @@ from kwcolor_pipeline.training.trained_pairs import keep_trained_pairs, pairs_th
     kinds={"pytorch", "mlflow"},
     owners=["team:kwcolor"],
     freshness_policy=MONTHLY,
+    op_tags=TRAINING,
     code_version=str(CODE_VERSION),
     automation_condition=ON_NEW_CONTENT,
 )
+@shares_home("pretrained_generator")
 def pretrained_generator(
     context: dg.AssetExecutionContext,
     config: TrainingConfig,

@@ -8,6 +8,8 @@ import warnings
 
 import dagster as dg
 
+from kwcolor_pipeline.orchestration.shared_home import shares_home
+from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.settings import Settings
 
 STORED_SOME = "listed_photographs_were_stored"
@@ -43,8 +45,10 @@ def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -
 @dg.asset_check(
     asset="grayscale_pairs",
     blocking=True,
+    op_tags=MEASURING,
     description="Every pair decodes, grey and colour have one size and agree, no cluster is in two splits.",
 )
+@shares_home("grayscale_pairs", check=True)
 def pairs_are_readable_and_aligned(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Reads every shard once."""
     from kwcolor_pipeline.photos.pairs import check_pairs
@@ -60,8 +64,13 @@ def pairs_are_readable_and_aligned(settings: dg.ResourceParam[Settings]) -> dg.A
 
 def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=asset, name="weights_are_finite", blocking=True, description="No weight is infinite or not a number."
+        asset=asset,
+        name="weights_are_finite",
+        blocking=True,
+        op_tags=MEASURING,
+        description="No weight is infinite or not a number.",
     )
+    @shares_home(asset, check=True)
     def check(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         from kwcolor_pipeline.networks.bundle import nonfinite_tensors
         from kwcolor_pipeline.training.stages import latest
@@ -82,7 +91,8 @@ def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
 def _verdict_check(name: str, description: str) -> dg.AssetChecksDefinition:
     """A check of the latest verdict. It only warns: a model that does not pass is not promoted, which harms nobody."""
 
-    @dg.asset_check(asset="evaluation_report", name=name, description=description)
+    @dg.asset_check(asset="evaluation_report", name=name, op_tags=MEASURING, description=description)
+    @shares_home("evaluation_report", check=True)
     def check(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         from kwcolor_pipeline.evaluation.comparison import latest_comparison
 
@@ -101,8 +111,10 @@ def _verdict_check(name: str, description: str) -> dg.AssetChecksDefinition:
 @dg.asset_check(
     asset="evaluation_report",
     name="no_test_photograph_was_trained_on",
+    op_tags=MEASURING,
     description="No test photograph, and no part of one, is among the pairs that train or that choose the epoch.",
 )
+@shares_home("evaluation_report", check=True)
 def no_test_photograph_was_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Looks at the pictures in the shards; those of shards that are unchanged were looked at before."""
     from kwcolor_pipeline.evaluation.leaks import find_leaks, leaked

@@ -5,6 +5,7 @@ by the same fingerprints that the assets themselves compare.
 """
 
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from kwcolor_pipeline.orchestration.failures import check_sentence, is_failed_ch
 from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.shared_home import SharedHome
 from kwcolor_pipeline.photos.curation import curate_is_current
 from kwcolor_pipeline.photos.manifest import FIRST_WEB_YEAR, FIRST_YEARS
 from kwcolor_pipeline.photos.near_duplicates import deduplicate_is_current
@@ -29,6 +31,8 @@ from kwcolor_pipeline.training.presets import load_preset
 
 #: Tag of runs that `kwcolor run` executes: the id of the process that does it.
 PROCESS_TAG = "kwcolor/process"
+#: Tag of the same runs: the name of the machine. Machines that share a store may share a history as well.
+MACHINE_TAG = "kwcolor/machine"
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -223,7 +227,8 @@ def close_killed_runs(settings: Settings, instance: dg.DagsterInstance, mlflow: 
     """Mark the runs as failed whose `kwcolor run` no longer exists, in Dagster and in MLflow."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
         process = record.dagster_run.tags.get(PROCESS_TAG)
-        if process is not None and not _executes(int(process), record):
+        elsewhere = settings.shared_store and record.dagster_run.tags.get(MACHINE_TAG) != socket.gethostname()
+        if process is not None and not elsewhere and not _executes(int(process), record):
             instance.report_run_failed(record.dagster_run, f"The process {process} that executed this run was killed.")
 
     def is_finished(run_id: str) -> bool:
@@ -257,7 +262,7 @@ def execute(
         partition_key=step.partition,
         # Failures are told below in a sentence each; their tracebacks are kept on the run's page.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={PROCESS_TAG: str(os.getpid()), EDITION_TAG: edition},
+        tags={PROCESS_TAG: str(os.getpid()), MACHINE_TAG: socket.gethostname(), EDITION_TAG: edition},
         raise_on_error=False,
     )
     for event in result.get_asset_materialization_events():
@@ -307,6 +312,10 @@ def run(
         if asset not in ASSET_NAMES:
             raise SettingsProblem(f"There is no asset `{asset}`; there are: {', '.join(ASSET_NAMES)}.")
     outcome, edition = Outcome(), str(uuid.uuid4())
+    shared = SharedHome.of(settings)
+    if shared is not None:
+        announce("fetch what other machines made")
+        shared.pull()
     close_killed_runs(settings, instance, mlflow)
     for step in crawl_steps(settings, instance, years, select):
         announce(step.label)

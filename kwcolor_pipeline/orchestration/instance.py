@@ -28,6 +28,12 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             instance.get_runs_count()
             yield instance
     except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
+        if settings.dagster_config:
+            files = ", ".join(map(str, settings.dagster_config))
+            raise SettingsProblem(
+                f"Dagster's database, as {files} names it, cannot be used ({error.__class__.__name__}); check that it "
+                "runs and that its address is in the environment, for PostgreSQL as postgresql+psycopg2://…"
+            ) from error
         raise SettingsProblem(
             f"Dagster's database in {settings.paths.dagster} cannot be used ({error.__class__.__name__}); move the "
             "folder away to start with an empty history. Photographs and models are not in it."

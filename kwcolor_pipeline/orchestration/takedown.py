@@ -22,6 +22,7 @@ import pyarrow as pa
 from kwcolor_pipeline.evaluation.cluster_sheet import cluster_sheet_path
 from kwcolor_pipeline.home import Home
 from kwcolor_pipeline.orchestration.instance import open_instance
+from kwcolor_pipeline.orchestration.shared_home import SharedHome
 from kwcolor_pipeline.photos import erasing
 from kwcolor_pipeline.photos.attribution import attribution_folder, stored_photographs, write_attribution
 from kwcolor_pipeline.photos.manifest import ManifestRow, Status, data_version_of, read_manifest
@@ -91,6 +92,9 @@ def take_down(settings: Settings, names: Sequence[str], reason: str, copies: boo
     """
     home = settings.paths
     references = [read_reference(name) for name in names]
+    shared = SharedHome.of(settings)
+    if shared is not None:
+        shared.pull()
     listed = [_Listed(*one) for one in erasing.listed_rows(home)]
     meant = {reference: _meant(reference, listed) for reference in references}
     asked = set().union(*meant.values())
@@ -101,6 +105,12 @@ def take_down(settings: Settings, names: Sequence[str], reason: str, copies: boo
     stored = [one for one in listed if one.row.status == Status.STORED and erasing.is_covered(one.row, takedowns)]
     victims = asked | others | {one.row.photo_id for one in stored if one.row.photo_id}
     _erase(settings, victims, stored, takedowns, history, outcome)
+    if shared is not None:
+        shared.push_takedown(victims)
+        outcome.notes.append(
+            "other machines delete the photographs when their next step begins; earlier models' previews may still "
+            "show them there: delete `models` in their homes"
+        )
     outcome.pictures = _pictures(stored, asked)
     there = {picture.photo_id for picture in outcome.pictures}
     outcome.unknown = [name for name, reference in zip(names, references, strict=True) if not meant[reference] & there]
@@ -335,7 +345,9 @@ def _runs_under_way(settings: Settings) -> set[str]:
     if not settings.paths.dagster.exists():
         return set()
     with open_instance(settings) as instance:
-        return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _lives(run)}
+        unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+        # What another machine executes cannot be seen from here.
+        return {run.run_id for run in unfinished if settings.shared_store or _lives(run)}
 
 
 def _lives(run: dg.DagsterRun) -> bool:

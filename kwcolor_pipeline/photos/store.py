@@ -14,6 +14,10 @@ from kwcolor_pipeline.home import sha256_of, write_bytes
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 
 
+#: The same by the media types that manifests hold.
+EXTENSION_OF_MIME = {f"image/{name.lower()}": extension for name, extension in EXTENSIONS.items()}
+
+
 def photo_id_of(data: bytes) -> str:
     """Hex sha256 of the bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -25,8 +29,13 @@ class PhotoStore:
 
     root: Path
 
+    @staticmethod
+    def name(photo_id: str, extension: str) -> str:
+        """Where a picture lies below the store's root."""
+        return f"{photo_id[:2]}/{photo_id}.{extension}"
+
     def path(self, photo_id: str, extension: str) -> Path:
-        return self.root / photo_id[:2] / f"{photo_id}.{extension}"
+        return self.root / self.name(photo_id, extension)
 
     def put(self, data: bytes, pil_format: str) -> str:
         """Store the bytes of a picture whose format PIL calls ``pil_format``; give its id.

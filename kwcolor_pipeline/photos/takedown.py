@@ -112,6 +112,11 @@ def record(home: Home, entries: Sequence[Takedown]) -> None:
         ) from error
 
 
+def takedown_lines(home: Home) -> list[bytes]:
+    """The list's entries as :func:`record` writes them, without line ends. Raises SettingsProblem as loading does."""
+    return [entry.model_dump_json().encode() for entry in _read(home.takedowns)]
+
+
 def _append(handle: BinaryIO, entries: Sequence[Takedown], path: Path) -> None:
     lines = b"".join(entry.model_dump_json().encode() + b"\n" for entry in entries)
     handle.seek(0)

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 from kwcolor_pipeline.home import Home, atomic_path
 from kwcolor_pipeline.photos.pairs import index_path
 
+#: Beside the latest pretrained generator.
+TRAINED_PAIRS = "trained_pairs.parquet"
+
 
 def pairs_that_train(home: Home) -> pa.Array:
     """One word for each pair of the split `train`; it changes when the pair's pictures do.
@@ -47,4 +50,4 @@ def changed_share(home: Home) -> float:
 
 
 def _record(home: Home) -> Path:
-    return home.models / "pretrained_generator" / "trained_pairs.parquet"
+    return home.models / "pretrained_generator" / TRAINED_PAIRS

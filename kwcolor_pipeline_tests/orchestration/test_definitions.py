@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import importlib.util
 import json
 import subprocess
 import sys
@@ -22,19 +23,8 @@ HEAVY = ("torch", "torchvision", "timm", "kornia", "mlflow", "skimage", "sklearn
 #: A room imports only from itself and from rooms to its right.
 ROOMS = (
     *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "review", "crawling", "evaluation"),
-    *(
-        "baselines",
-        "training",
-        "tracking",
-        "colorize",
-        "photos",
-        "networks",
-        "colour",
-        "starter",
-        "sample",
-        "settings",
-        "home",
-    ),
+    *("baselines", "training", "tracking", "colorize", "photos", "networks", "colour", "starter", "sample"),
+    *("shared_store", "backup", "settings", "home"),
 )
 
 
@@ -108,6 +98,27 @@ def test_executors_are_chosen_by_name(tmp_path, executor):
 def test_an_unknown_executor_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(SettingsProblem, match="in_process, multiprocess"):
         build_definitions(load_settings(home=tmp_path, executor="abacus"))
+
+
+@pytest.mark.parametrize(("executor", "package"), [("ray", "dagster_ray"), ("kubernetes", "dagster_k8s")])
+def test_an_executor_of_a_cluster_is_chosen_or_says_what_it_lacks(tmp_path, executor, package):
+    settings = load_settings(home=tmp_path, executor=executor)
+    if importlib.util.find_spec(package) is None:
+        with pytest.raises(SettingsProblem, match=rf"`{executor}` needs .*kwcolor_pipeline\[{executor}\]"):
+            build_definitions(settings)
+    else:
+        dg.Definitions.validate_loadable(build_definitions(settings))
+
+
+def test_trainings_ask_clusters_for_a_gpu_and_crawls_for_none():
+    graph = {asset.key.to_user_string(): asset.op.tags for asset in ASSETS}
+    asked = {name: json.loads(tags["dagster-ray/config"]) for name, tags in graph.items()}
+    with_gpu = {"pretrained_generator", "critic", "gan_model", "evaluation_report", "colorized_gallery"}
+    assert {name for name, needs in asked.items() if needs.get("num_gpus")} == with_gpu
+    assert all(needs["num_cpus"] == 1 for needs in asked.values())
+    in_pods = {name: json.loads(tags["dagster-k8s/config"]) for name, tags in graph.items()}
+    limits = {name: pod["container_config"]["resources"].get("limits") for name, pod in in_pods.items()}
+    assert {name for name, limit in limits.items() if limit == {"nvidia.com/gpu": 1}} == with_gpu
 
 
 @pytest.mark.parametrize("module", ["kwcolor_pipeline.definitions", "kwcolor_pipeline.orchestration.incremental"])

@@ -1,6 +1,7 @@
 """Which unfinished runs count as killed. Real kills are in `faults`."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from kwcolor_pipeline.definitions import build_definitions
 from kwcolor_pipeline.orchestration import incremental
-from kwcolor_pipeline.orchestration.incremental import PROCESS_TAG, close_killed_runs
+from kwcolor_pipeline.orchestration.incremental import MACHINE_TAG, PROCESS_TAG, close_killed_runs
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.settings import load_settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DAGSTER_RUN_TAG
@@ -61,6 +62,14 @@ def test_a_run_of_dagsters_own_servers_is_left_alone(close):
 def test_a_run_with_this_processs_id_was_another_ones(close):
     # In a container every `kwcolor run` has the same process id.
     assert close({PROCESS_TAG: str(os.getpid())}) == FAILURE
+
+
+def test_of_machines_that_share_a_store_each_knows_its_own_processes_only(close, settings):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    settings.shared_store = "s3://bucket/prefix"
+    assert close({PROCESS_TAG: str(gone.pid), MACHINE_TAG: "another"}) == STARTED
+    assert close({PROCESS_TAG: str(gone.pid), MACHINE_TAG: socket.gethostname()}) == FAILURE
 
 
 def test_a_process_that_is_younger_than_the_run_is_not_the_one_that_executed_it(close, another_process, monkeypatch):
