@@ -49,7 +49,8 @@ def changed(before, after):
         ({"device": "cpu", "dagster_ui_url": "http://elsewhere", "executor": "multiprocess"}, set()),
         ({"automation": {"min_change": 0.5}}, set()),
     ],
-    ids=str,
+    # Processes that share out tests have to agree on names, and each orders sets in its own way.
+    ids=lambda value: " ".join(sorted(value)) or "nothing" if isinstance(value, set) else str(value),
 )
 def test_a_setting_makes_stale_what_it_decides(setting, stale):
     assert changed(ARCHIVE, setting) == stale
