@@ -36,7 +36,8 @@ class Node:
         environment = cluster.environment | {"KWCOLOR_HOME": str(self.home.root)}
         # For `ray start` it would be the cluster to join, and not the dashboard that takes jobs.
         del environment["RAY_ADDRESS"]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        agent = f"--dashboard-agent-listen-port={free_ports()[0]}"  # nodes of one machine cannot all have the default
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", agent, *options]
         with (cluster.root / f"{name}.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, env=environment, cwd=cluster.root, stdout=log, stderr=log, start_new_session=True
@@ -71,6 +72,7 @@ class Cluster:
             "DAGSTER_HOME": str(root / "history" / "dagster"),
             "RAY_ADDRESS": f"http://127.0.0.1:{self.dashboard}",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": "120",
             "KWCOLOR_HOME": str(root / "history"),
             "KWCOLOR_EXECUTOR": "ray",
             "KWCOLOR_SHARED_STORE": f"file://{root}/store",
@@ -88,9 +90,28 @@ class Cluster:
             *[f"--ray-client-server-port={self.client_port}", f"--temp-dir={self.sockets}"],
         ]
         self.nodes.append(Node(self, "head", *head, *common))
-        self.wait(lambda: _answers(self.dashboard), "the head")
-        node = [f"--address=127.0.0.1:{self.port}", "--num-cpus=1", "--num-gpus=0"]
-        self.nodes += [Node(self, name, *node, *common) for name in ("first", "second")]
+        self.wait(lambda: self.alive() == 1, "the head")
+        for count, name in enumerate(("first", "second"), start=2):
+            node = [f"--address=127.0.0.1:{self.port}", "--num-cpus=1", "--num-gpus=0"]
+            self.nodes.append(Node(self, name, *node, *common))
+            self.wait(lambda wanted=count: self.alive() == wanted, f"the {name} node")
+        self.wait(self.takes_jobs, "taking jobs")
+
+    def alive(self) -> int:
+        """Nodes that take part, the head among them."""
+        import requests
+
+        try:
+            answer = requests.get(f"http://127.0.0.1:{self.dashboard}/api/v0/nodes", timeout=10).json()
+            return sum(node["state"] == "ALIVE" for node in answer["data"]["result"]["result"])
+        except (requests.RequestException, TypeError):  # not yet
+            return 0
+
+    def takes_jobs(self) -> bool:
+        """Whether a job could be left; the part of Ray that takes them is up later than its nodes."""
+        import requests
+
+        return requests.post(f"http://127.0.0.1:{self.dashboard}/api/jobs/", json={"entrypoint": "true"}, timeout=30).ok
 
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[bytes]":
         """Materialize assets; the process is the run's own and gives its steps to the cluster."""
@@ -107,19 +128,10 @@ class Cluster:
         deadline = time.monotonic() + 180
         while not happens():
             assert time.monotonic() < deadline, f"never came to {what}: {self.log()}"
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def log(self) -> str:
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(self.root.glob("*.log")))
-
-
-def _answers(port: int) -> bool:
-    import requests
-
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/api/version", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture
