@@ -12,6 +12,7 @@ from kwcolor_pipeline.evaluation import comparison
 from kwcolor_pipeline.evaluation.comparison import (
     GAN,
     GENERATOR,
+    STARTER_NAME,
     compare,
     current_comparison,
     latest_comparison,
@@ -30,7 +31,7 @@ def test_a_comparison_is_made_once(trained_settings: Settings, monkeypatch: pyte
         latest_comparison(trained_settings)
     assert current_comparison(trained_settings) is None
     first = compare(trained_settings, None, "version 1")
-    assert first.evaluation.colorizers == [GREY_COPY, GENERATOR, GAN, TRUTH]
+    assert first.evaluation.colorizers == [GREY_COPY, GENERATOR, GAN, STARTER_NAME, TRUTH]
     assert first.rival_weights is None
     page = first.report.read_text()
     assert "version 1" in page
@@ -52,7 +53,7 @@ def test_a_comparison_is_made_once(trained_settings: Settings, monkeypatch: pyte
     rival = Rival(7, other.weights_sha256, other.folder)
     second = compare(trained_settings, rival, "version 8")
     assert not second.reused
-    assert second.evaluation.colorizers == [GREY_COPY, GENERATOR, GAN, "champion, version 7", TRUTH]
+    assert second.evaluation.colorizers == [GREY_COPY, GENERATOR, GAN, "champion, version 7", STARTER_NAME, TRUTH]
     assert second.rival_weights == other.weights_sha256
     assert compare(trained_settings, rival, "version 8").reused
     # The rival is the same network as the generator alone.
@@ -69,7 +70,7 @@ def test_other_programs_and_models_stand_beside_ours(trained_settings: Settings,
     settings = trained_settings.model_copy(update={"baselines": BaselineSettings.model_validate(named)})
     paper = latest(settings.paths, "pretrained_generator").bundle
     found = compare(settings, None, "version 1", {"paper": paper.folder})
-    names = [GREY_COPY, GENERATOR, GAN, "paper", "DeOldify ONNX", "left grey", TRUTH]
+    names = [GREY_COPY, GENERATOR, GAN, STARTER_NAME, "paper", "DeOldify ONNX", "left grey", TRUTH]
     assert found.evaluation.colorizers == names
     for metric in ("ciede2000", "colourfulness"):
         # What another program left grey is the grey copy, by whichever way it came.

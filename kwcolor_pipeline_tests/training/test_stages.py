@@ -141,7 +141,8 @@ def test_a_stage_without_its_inputs_says_what_to_run(small_settings: Settings) -
 
 
 def test_pretraining_learns(small_settings: Settings) -> None:
-    preset = tiny_preset(encoder_weights="bundled", pretrain_epochs=6, pretrain_min_steps=30, ema_decay=0.8)
+    fields = {"pretrain_epochs": 6, "pretrain_min_steps": 30, "pretrain_lr": 1e-3, "ema_decay": 0.8}
+    preset = tiny_preset(encoder_weights="bundled", **fields)
     history = pretrain_generator(small_settings, preset, quiet).history
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     best = min(history, key=lambda record: record["score"])
