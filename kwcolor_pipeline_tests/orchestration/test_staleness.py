@@ -3,8 +3,10 @@
 Every case begins with the same world: two years and a target photograph, carried through to the gallery by ticks.
 """
 
+import contextlib
 import os
 import shutil
+import sqlite3
 
 import pytest
 
@@ -45,11 +47,24 @@ def begun(tmp_path_factory):
     return root, shutil.copytree(root, root.with_name("saved")), world.cursor
 
 
+def put_back(saved, root):
+    """The world as it was saved. MLflow keeps its database open, so that file gets its content and is not replaced."""
+    for path in [*root.iterdir(), *(root / "home").iterdir()]:
+        if path == root / "home" or path.name.startswith("mlflow.db"):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(saved, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlflow.db*"))
+    with (
+        contextlib.closing(sqlite3.connect(saved / "home" / "mlflow.db")) as before,
+        contextlib.closing(sqlite3.connect(root / "home" / "mlflow.db")) as now,
+    ):
+        before.backup(now)
+
+
 @pytest.fixture
 def world(begun, monkeypatch):
     root, saved, cursor = begun
-    shutil.rmtree(root)
-    shutil.copytree(saved, root)
+    put_back(saved, root)
     monkeypatch.chdir(root)
     monkeypatch.setenv("DAGSTER_HOME", str(root))
     world = RealWorld(root, cursor)
