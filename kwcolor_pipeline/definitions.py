@@ -3,6 +3,7 @@
 ``defs`` is what Dagster loads; ``build_definitions`` builds the same over other settings.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ from kwcolor_pipeline.orchestration.schedules import (
 )
 from kwcolor_pipeline.orchestration.watched_folder import colorize_watched_folder, watched_folder_sensor
 from kwcolor_pipeline.settings import Settings, load_settings
+
+# Dagster copies every sensor that names no target, and warns of a parameter that it hands on itself.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 #: In the order in which data flows.
 ASSETS = [
