@@ -47,7 +47,7 @@ Data version of the pairs: `{description["asked"]["pairs"]}`.
 {_table(("licence", "photographs"), dict(Counter(row["licence"] or "not stated" for row in rows).most_common()))}
 
 Who made them and where they are published is in the index of the pairs, `pairs/index.parquet`. An encoder that
-began with ImageNet weights learned from ImageNet's photographs too.
+began with ImageNet weights learned from ImageNet's photographs too.{_began_as(preset)}
 
 ## Preset
 
@@ -63,6 +63,19 @@ On photographs that it did not learn from, which chose the epoch.
 
 {_LIMITS[kind].format(size=preset["size"])}"""
     write_bytes(folder / "README.md", card.encode())
+
+
+def _began_as(preset: Mapping[str, Any]) -> str:
+    """What a generator learned from before, in a sentence; empty where it began with its encoder alone."""
+    start = preset.get("pretrain_start", "none")
+    if start == "none":
+        return ""
+    if start == "starter":
+        return (
+            "\nThe generator began as the package's starter and learned from its photographs too, most of them for "
+            "research use: see `kwcolor_pipeline/starter/README.md`."
+        )
+    return f"\nThe generator began as the bundle `{start}`, and learned from its photographs too."
 
 
 def _sources(rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.starter import STARTER
 from kwcolor_pipeline.training.beginning import beginning, beginning_bundle
 from kwcolor_pipeline.training.presets import PRESETS, load_preset
-from kwcolor_pipeline.training.pretraining import Pretraining, pretraining_request
+from kwcolor_pipeline.training.pretraining import Pretraining, pretrain_generator, pretraining_request
 from kwcolor_pipeline_tests.small_homes import tiny_preset
 
 CPU = torch.device("cpu")
@@ -70,6 +70,15 @@ def test_a_network_that_does_not_fit_is_refused_with_the_remedy(small_bundle: Pa
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsProblem, match="is not a model bundle"):
         beginning(tiny_preset(pretrain_start=str(tmp_path)))
+
+
+def test_the_model_card_says_what_was_learned_from_before(small_bundle: Path, small_settings: Settings) -> None:
+    def card(start: str) -> str:
+        trained = pretrain_generator(small_settings, tiny_preset(pretrain_start=start), lambda record: None)
+        return (trained.bundle.folder / "README.md").read_text()
+
+    assert f"began as the bundle `{small_bundle}`" in card(str(small_bundle))
+    assert "began as" not in card("none")
 
 
 def test_half_precision_reads_back_as_what_was_hashed(small_bundle: Path, tmp_path: Path) -> None:
