@@ -265,6 +265,14 @@ def _watch(
     return None
 
 
+#: A location whose code cannot be loaded is an entry with an error; the mutation itself succeeds.
+_LOAD_AGAIN = """mutation { reloadWorkspace {
+  ... on Workspace { locationEntries { locationOrLoadError { ... on PythonError { message } } } }
+  ... on UnauthorizedError { message }
+  ... on PythonError { message }
+} }"""
+
+
 def _load_again(dagster: str, year: int) -> str:
     """Have the Dagster at this address load its definitions again; say what came of it."""
     import requests
@@ -272,14 +280,15 @@ def _load_again(dagster: str, year: int) -> str:
     remedy = "reload the code location on Dagster's page Deployment to add the new year."
     with requests.Session() as session:
         session.trust_env = False
-        mutation = {"query": "mutation { reloadWorkspace { __typename ... on PythonError { message } } }"}
         try:
-            answer = session.post(f"{dagster}/graphql", json=mutation, timeout=120)
+            answer = session.post(f"{dagster}/graphql", json={"query": _LOAD_AGAIN}, timeout=120)
             outcome = answer.json()["data"]["reloadWorkspace"]
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            return f"Dagster did not load its definitions again ({type(error).__name__}); {remedy}"
-    if outcome["__typename"] != "Workspace":
-        return f"Dagster did not load its definitions again ({outcome.get('message', '').strip()}); {remedy}"
+            loaded = [entry["locationOrLoadError"] for entry in outcome.get("locationEntries", [])]
+            problems = [one["message"].strip().splitlines()[0] for one in [outcome, *loaded] if "message" in one]
+        except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+            problems = [type(error).__name__]
+    if problems:
+        return f"Dagster did not load its definitions again ({'; '.join(problems)}); {remedy}"
     return f"{year} is a partition now."
 
 

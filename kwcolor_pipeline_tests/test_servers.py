@@ -68,7 +68,9 @@ if __name__ == "__main__":
 TINY = """
 import time
 import dagster as dg
-defs = dg.Definitions(assets=[dg.AssetSpec("a")], jobs=[dg.define_asset_job(f"loaded_{time.time_ns()}", selection="a")])
+@dg.asset
+def a(): ...
+defs = dg.Definitions(assets=[a], jobs=[dg.define_asset_job(f"loaded_{time.time_ns()}", selection="a")])
 """
 
 
@@ -212,11 +214,16 @@ def test_what_the_servers_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "secret" not in " ".join(servers._mlflow_server(secret, 5123).command)
 
 
+def reloaded(location: dict[str, str]) -> dict[str, object]:
+    return {"data": {"reloadWorkspace": {"locationEntries": [{"locationOrLoadError": location}]}}}
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"data": {"reloadWorkspace": {"__typename": "Workspace"}}}, "2031 is a partition now."),
-        ({"data": {"reloadWorkspace": {"__typename": "PythonError", "message": "no module"}}}, "no module"),
+        (reloaded({}), "2031 is a partition now."),
+        (reloaded({"message": "no module"}), "no module"),
+        ({"data": {"reloadWorkspace": {"message": "no workspace"}}}, "no workspace"),
         ({"errors": []}, "reload the code location"),
     ],
 )
@@ -272,8 +279,11 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
     assert requests.get(health, timeout=10, headers={"Host": "evil.example"}).status_code == 403
 
     before = loaded_as(ports[0])
+    assert before
     assert servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031) == "2031 is a partition now."
-    assert loaded_as(ports[0]) != before
+    assert loaded_as(ports[0]) not in ([], before)
+    (tmp_path / "tiny.py").write_text("1 / 0")
+    assert "CodeLoadError" in servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031)
 
     # The same server as a tracking server: its own experiment, artifacts over HTTP.
     uri = f"http://127.0.0.1:{ports[1]}"
