@@ -30,12 +30,12 @@ from report import Promise, conclude, machine_facts, options, say, table
 from torch import nn
 
 from kwcolor_pipeline.colorize.engine import Colorizer
-from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, by_grey, evaluate
+from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, by_grey, evaluate, measures_version
 from kwcolor_pipeline.evaluation.feature_cache import FeatureCache
 from kwcolor_pipeline.networks import features
 from kwcolor_pipeline.networks.bundle import load_generator, read_bundle
 from kwcolor_pipeline.networks.devices import pick_device, placed
-from kwcolor_pipeline.networks.features import Picture, lite0_features, lite0_version
+from kwcolor_pipeline.networks.features import Picture, lite0_features
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.photos.decolorizing import decolorize
 from kwcolor_pipeline.photos.encoding import jpeg, png
@@ -131,7 +131,7 @@ def evaluated(pairs: list[tuple[Path, Path]], network: nn.Module, side: int, fol
     features._lite0_feature_maps = lambda _: timed
     try:
         start = time.perf_counter()
-        evaluation = _evaluation(pairs, colorizer, FeatureCache(folder, lite0_version(device)), device)
+        evaluation = _evaluation(pairs, colorizer, FeatureCache(folder, measures_version(device)), device)
         seconds = time.perf_counter() - start
     finally:
         features._lite0_feature_maps = original

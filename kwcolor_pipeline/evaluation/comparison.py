@@ -19,7 +19,15 @@ from tqdm import tqdm
 
 from kwcolor_pipeline.baselines.catalogue import available_baselines, baselines_fingerprint, open_baselines
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.evaluation.evaluate import GREY_COPY, TRUTH, Colorize, Evaluation, by_grey, evaluate
+from kwcolor_pipeline.evaluation.evaluate import (
+    GREY_COPY,
+    TRUTH,
+    Colorize,
+    Evaluation,
+    by_grey,
+    evaluate,
+    measures_version,
+)
 from kwcolor_pipeline.evaluation.feature_cache import FeatureCache
 from kwcolor_pipeline.evaluation.hues import SECTORS, hue_shares
 from kwcolor_pipeline.evaluation.leaks import find_leaks
@@ -40,7 +48,7 @@ from kwcolor_pipeline.evaluation.verdict import Rival, Verdict, decide
 from kwcolor_pipeline.home import Home, Result, atomic_folder, fingerprint, write_json
 from kwcolor_pipeline.networks.bundle import Bundle, read_bundle
 from kwcolor_pipeline.networks.devices import pick_device
-from kwcolor_pipeline.networks.features import Picture, lite0_features, lite0_version
+from kwcolor_pipeline.networks.features import Picture, lite0_features
 from kwcolor_pipeline.photos.pairs import read_index, read_pairs
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.starter import STARTER
@@ -276,7 +284,7 @@ def _measure(settings: Settings, colorizers: Mapping[str, Colorize], hues: _Hues
         for p in read_pairs(home, "test")
     )
     device = pick_device(settings.device)
-    cache = FeatureCache(home.manifests / "evaluation_report", lite0_version(device))
+    cache = FeatureCache(home.manifests / "evaluation_report", measures_version(device))
     perceptual, _ = open_perceptual(settings.evaluation.fid_weights, settings.evaluation.lpips_weights, str(device))
     with tqdm(total=len(pairs), desc="evaluation", unit="photo", disable=not sys.stderr.isatty()) as bar:
         return evaluate(

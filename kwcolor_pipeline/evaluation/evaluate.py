@@ -6,6 +6,8 @@ becomes champion is decided elsewhere.
 """
 
 import dataclasses
+import hashlib
+import inspect
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kwcolor_pipeline.evaluation.feature_cache import FeatureCache, KnownFeatures
+from kwcolor_pipeline.colour import lab, measures
+from kwcolor_pipeline.evaluation import metrics as metrics_module
+from kwcolor_pipeline.evaluation.feature_cache import FeatureCache, Known
 from kwcolor_pipeline.evaluation.intervals import (
     distance_of_means,
     frechet_with_interval,
@@ -40,7 +44,7 @@ from kwcolor_pipeline.evaluation.metrics import (
     measure,
 )
 from kwcolor_pipeline.evaluation.perceptual import FID, LPIPS, Perceptual
-from kwcolor_pipeline.networks.features import lite0_features
+from kwcolor_pipeline.networks.features import lite0_features, lite0_version
 from kwcolor_pipeline.photos.parallel import available_cores
 
 Grey = NDArray[np.uint8]
@@ -52,6 +56,8 @@ Colorize = Callable[[Grey, str], Picture]
 GREY_COPY = "grey copy"
 #: The ceiling: the photograph itself, as if it were the result.
 TRUTH = "truth"
+#: Both have the same results in every evaluation of the same photographs.
+_ALWAYS = (GREY_COPY, TRUTH)
 #: The metrics that every photograph has; the table also has those of the whole set below.
 PHOTOGRAPH_METRICS = PhotographMetrics._fields
 COLOURFULNESS_DISTANCE = ColourfulnessDistance.key
@@ -154,6 +160,8 @@ class _Photograph:
     gray: Grey
     #: Pictures by the colorizers' names, the grey copy first and the truth last.
     results: dict[str, Picture]
+    #: What an earlier evaluation measured of the grey copy and the truth.
+    known: Known | None
 
 
 @dataclass
@@ -187,6 +195,7 @@ class _Measuring:
         group = [photograph for photograph, _ in begun]
         values = [future.result() for _, future in begun]
         for photograph, of_pixels, by_name in zip(group, values, self._lite0(group), strict=True):
+            self._remember(photograph, of_pixels, by_name)
             for name, numbers in of_pixels.items():
                 distance = cosine_distance(by_name[TRUTH], by_name[name])
                 metrics = PhotographMetrics(*[*numbers, distance])
@@ -195,29 +204,23 @@ class _Measuring:
         self._look_perceptually(group)
 
     def _lite0(self, group: Sequence[_Photograph]) -> list[dict[str, Matrix]]:
-        """Features by name for each photograph; those that are cached are not computed."""
-        known = [self._known(one) for one in group]
-        asked = [
-            [name for name in one.results if known_one is None or name not in (GREY_COPY, TRUTH)]
-            for one, known_one in zip(group, known, strict=True)
-        ]
+        """Features by name for each photograph; those that are known are not computed."""
+        asked = [[name for name in one.results if not (one.known and name in _ALWAYS)] for one in group]
         pictures = [one.results[name] for one, names in zip(group, asked, strict=True) for name in names]
         vectors: Iterator[Matrix] = iter(self._features(pictures) if pictures else ())
         found = []
-        for one, names, known_one in zip(group, asked, known, strict=True):
+        for one, names in zip(group, asked, strict=True):
             by_name = {name: next(vectors) for name in names}
-            if known_one is not None:
-                by_name |= {GREY_COPY: known_one.grey, TRUTH: known_one.truth}
-            elif self._cache:
-                made = KnownFeatures(by_name[GREY_COPY], by_name[TRUTH])
-                self._cache.add(one.photo_id, one.gray, one.results[TRUTH], made)
+            if one.known:
+                by_name |= {GREY_COPY: one.known.grey, TRUTH: one.known.truth}
             found.append(by_name)
         return found
 
-    def _known(self, photograph: _Photograph) -> KnownFeatures | None:
-        if self._cache is None:
-            return None
-        return self._cache.known(photograph.photo_id, photograph.gray, photograph.results[TRUTH])
+    def _remember(self, photograph: _Photograph, values: _Values, features: Mapping[str, Matrix]) -> None:
+        if self._cache and not photograph.known:
+            metrics = (np.array(values[name]) for name in _ALWAYS)
+            known = Known(*(features[name] for name in _ALWAYS), *metrics)
+            self._cache.add(photograph.photo_id, photograph.gray, photograph.results[TRUTH], known)
 
     def _look_perceptually(self, group: Sequence[_Photograph]) -> None:
         inception, lpips = self._perceptual
@@ -229,6 +232,14 @@ class _Measuring:
                 for name, picture in one.results.items():
                     distance = 0.0 if name == TRUTH else lpips(one.results[TRUTH], picture)
                     self.found.lpips.setdefault(name, []).append(distance)
+
+
+def measures_version(device: torch.device | str = "cpu") -> str:
+    """What the numbers of a :class:`FeatureCache` depend on besides the pictures: networks, packages, formulas."""
+    formulas = hashlib.blake2b(digest_size=8)
+    for module in (metrics_module, measures, lab):
+        formulas.update(inspect.getsource(module).encode())
+    return f"{lite0_version(device)}, numpy {np.__version__}, formulas {formulas.hexdigest()}"
 
 
 def by_grey(colorizer: Callable[[Grey], Picture]) -> Colorize:
@@ -250,18 +261,24 @@ def _colorized(name: str, colorizer: Colorize, gray: Grey, photo_id: str) -> Pic
     return result
 
 
-def _all_results(truth: tuple[str, str, Grey, Picture], colorizers: Mapping[str, Colorize]) -> _Photograph:
+def _all_results(
+    truth: tuple[str, str, Grey, Picture], colorizers: Mapping[str, Colorize], cache: FeatureCache | None
+) -> _Photograph:
     photo_id, title, gray, colour = truth
     results = {GREY_COPY: _grey_copy(gray)}
     for name, colorizer in colorizers.items():
         results[name] = _colorized(name, colorizer, gray, photo_id)
-    return _Photograph(photo_id, title, gray, {**results, TRUTH: colour})
+    known = cache.known(photo_id, gray, colour) if cache else None
+    return _Photograph(photo_id, title, gray, {**results, TRUTH: colour}, known)
 
 
-def _of_pixels(results: Mapping[str, Picture]) -> _Values:
-    truth = Seen(results[TRUTH])
-    seen = ((name, truth if name == TRUTH else Seen(picture)) for name, picture in results.items())
-    return {name: measure(Compared(truth, one), _OF_PIXELS) for name, one in seen}
+def _of_pixels(photograph: _Photograph) -> _Values:
+    truth, known = Seen(photograph.results[TRUTH]), photograph.known
+    values = {GREY_COPY: known.grey_metrics.tolist(), TRUTH: known.truth_metrics.tolist()} if known else {}
+    for name, picture in photograph.results.items():
+        if name not in values:
+            values[name] = measure(Compared(truth, truth if name == TRUTH else Seen(picture)), _OF_PIXELS)
+    return {name: values[name] for name in photograph.results}
 
 
 def _groups(truths: Iterable[tuple[str, str, Grey, Picture]]) -> Iterator[list[tuple[str, str, Grey, Picture]]]:
@@ -298,7 +315,7 @@ def evaluate(
 
     ``truths`` gives (photo_id, title, grey uint8 (H, W), colour uint8 (H, W, 3)) and is gone through once, with
     sixteen photographs in memory at most. ``progress`` is told how many photographs are colorized. ``features`` gives
-    (n, d) for n pictures. ``cache`` remembers the ``features`` of truths and grey copies; it is written at the end.
+    (n, d) for n pictures. ``cache`` remembers what was measured of truths and grey copies; it is written at the end.
     ``perceptual`` has the networks of FID and LPIPS, as far as they are at hand.
 
     Raises ValueError when there is no photograph, when a colorizer takes a reserved name, or when its
@@ -316,9 +333,9 @@ def evaluate(
         for group in _groups(truths):
             photographs = []
             for truth in group:
-                photographs.append(_all_results(truth, colorizers))
+                photographs.append(_all_results(truth, colorizers, cache))
                 progress(next(done))
-            begun.append([(photograph, pool.submit(_of_pixels, photograph.results)) for photograph in photographs])
+            begun.append([(photograph, pool.submit(_of_pixels, photograph)) for photograph in photographs])
             if len(begun) > ahead:
                 measuring.finish(begun.popleft())
         for remaining in begun:

@@ -1,6 +1,6 @@
-"""Features of photographs and of their grey copies, kept from one evaluation to the next.
+"""Features and metrics of photographs and of their grey copies, kept from one evaluation to the next.
 
-Belongs here: the file and when what is in it still holds. What the features are is the evaluation's affair.
+Belongs here: the file and when what is in it still holds. What is measured is the evaluation's affair.
 """
 
 import hashlib
@@ -24,11 +24,13 @@ _VERSION_KEY = b"kwcolor_version"
 _NUMBERS = pa.list_(pa.field("element", pa.float64()))
 
 
-class KnownFeatures(NamedTuple):
-    """Features (n,) of a photograph in grey and in colour."""
+class Known(NamedTuple):
+    """Features (n,) of a photograph in grey and in colour, and metrics (m,) of both against the colour."""
 
     grey: Matrix
     truth: Matrix
+    grey_metrics: Matrix
+    truth_metrics: Matrix
 
 
 class FeatureCache:
@@ -36,27 +38,27 @@ class FeatureCache:
 
     An entry holds for exactly the pixels that it was made from, so pairs of another size or another decolorizer
     are measured anew; so is everything where ``version`` is another than the file's, or where the file is damaged.
-    ``version`` names the network and the packages that scale the pictures, as ``networks.features.lite0_version``
-    does. A photograph that the last evaluation did not see is forgotten.
+    ``version`` names what the numbers depend on besides the pictures, as ``evaluate.measures_version`` does. A
+    photograph that the last evaluation did not see is forgotten.
     """
 
     def __init__(self, folder: Path, version: str):
         self._path = folder / _FILE
         self._version = version
         self._found = self._read()
-        self._used: dict[str, tuple[bytes, KnownFeatures]] = {}
+        self._used: dict[str, tuple[bytes, Known]] = {}
 
-    def known(self, photo_id: str, gray: NDArray[np.uint8], truth: Picture) -> KnownFeatures | None:
-        """The features of this photograph with these pixels; None where they have to be measured."""
+    def known(self, photo_id: str, gray: NDArray[np.uint8], truth: Picture) -> Known | None:
+        """What is known of this photograph with these pixels; None where they have to be measured."""
         entry = self._found.get(photo_id)
         if entry is None or entry[0] != _pixels(gray, truth):
             return None
         self._used[photo_id] = entry
         return entry[1]
 
-    def add(self, photo_id: str, gray: NDArray[np.uint8], truth: Picture, features: KnownFeatures) -> None:
+    def add(self, photo_id: str, gray: NDArray[np.uint8], truth: Picture, measured: Known) -> None:
         """Remember what was measured; :meth:`save` writes it."""
-        self._used[photo_id] = (_pixels(gray, truth), features)
+        self._used[photo_id] = (_pixels(gray, truth), measured)
 
     def save(self) -> None:
         """Write what this evaluation used, atomically; nothing where the file has exactly that."""
@@ -68,17 +70,19 @@ class FeatureCache:
         columns = {
             "photo_id": pa.array([photo_id for photo_id, _ in rows], pa.string()),
             "pixels": pa.array([pixels for _, (pixels, _) in rows], pa.binary()),
-            "grey": pa.array([features.grey for _, (_, features) in rows], _NUMBERS),
-            "truth": pa.array([features.truth for _, (_, features) in rows], _NUMBERS),
+            **{
+                name: pa.array([getattr(measured, name) for _, (_, measured) in rows], _NUMBERS)
+                for name in Known._fields
+            },
         }
         with atomic_path(self._path) as temporary:
             pq.write_table(pa.table(columns, self._schema()), temporary, write_page_checksum=True)
 
     def _schema(self) -> pa.Schema:
-        fields = [("photo_id", pa.string()), ("pixels", pa.binary()), ("grey", _NUMBERS), ("truth", _NUMBERS)]
+        fields = [("photo_id", pa.string()), ("pixels", pa.binary()), *((name, _NUMBERS) for name in Known._fields)]
         return pa.schema(fields, metadata={_VERSION_KEY: self._version.encode()})
 
-    def _read(self) -> dict[str, tuple[bytes, KnownFeatures]]:
+    def _read(self) -> dict[str, tuple[bytes, Known]]:
         try:
             table = pq.read_table(self._path, page_checksum_verification=True)
         except FileNotFoundError:
@@ -89,10 +93,10 @@ class FeatureCache:
         if not table.schema.equals(self._schema(), check_metadata=True):
             return {}
         ids, pixels = table["photo_id"].to_pylist(), table["pixels"].to_pylist()
-        grey, truth = _vectors(table["grey"]), _vectors(table["truth"])
+        columns = [_vectors(table[name]) for name in Known._fields]
         return {
-            photo_id: (digest, KnownFeatures(*vectors))
-            for photo_id, digest, *vectors in zip(ids, pixels, grey, truth, strict=True)
+            photo_id: (digest, Known(*vectors))
+            for photo_id, digest, *vectors in zip(ids, pixels, *columns, strict=True)
         }
 
 

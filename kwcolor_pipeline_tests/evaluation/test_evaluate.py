@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kwcolor_pipeline.evaluation import evaluate as evaluate_module
 from kwcolor_pipeline.evaluation.evaluate import (
     COLOURFULNESS_DISTANCE,
     FRECHET,
@@ -15,7 +16,7 @@ from kwcolor_pipeline.evaluation.evaluate import (
 )
 from kwcolor_pipeline.evaluation.feature_cache import FeatureCache
 from kwcolor_pipeline.evaluation.intervals import paired_p_value
-from kwcolor_pipeline.evaluation.metrics import OF_A_PHOTOGRAPH, Compared, Seen, cosine_distance
+from kwcolor_pipeline.evaluation.metrics import OF_A_PHOTOGRAPH, Compared, Seen, cosine_distance, measure
 from kwcolor_pipeline.evaluation.perceptual import FID, LPIPS, Perceptual
 
 
@@ -141,9 +142,10 @@ def test_a_colorizer_is_given_the_photographs_id():
         evaluate(_photographs(3), {"folder": lambda gray, photo_id: outputs[photo_id]}, lambda _: None)
 
 
-def test_cached_features_are_not_computed_again_and_change_nothing(tmp_path, evaluation):
+def test_what_is_cached_is_not_computed_again_and_changes_nothing(tmp_path, evaluation, monkeypatch):
     colorizers = {"pale": _pale, "red": _red}
-    asked = []
+    asked, measured = [], []
+    monkeypatch.setattr(evaluate_module, "measure", lambda *given: measured.append(given) or measure(*given))
     for _ in range(2):
         counting = _Counting()
         cache = FeatureCache(tmp_path, "1")
@@ -151,6 +153,7 @@ def test_cached_features_are_not_computed_again_and_change_nothing(tmp_path, eva
         assert outcome == evaluation
         asked.append(counting.pictures)
     assert asked == [8 * 4, 8 * 2]
+    assert len(measured) == 8 * 4 + 8 * 2
     counting = _Counting()
     other = [(photo_id, title, 255 - gray, truth) for photo_id, title, gray, truth in _photographs(2)]
     evaluate(other, {"red": _red}, lambda _: None, features=counting, cache=FeatureCache(tmp_path, "1"))

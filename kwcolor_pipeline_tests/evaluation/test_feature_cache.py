@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kwcolor_pipeline.evaluation.feature_cache import FeatureCache, KnownFeatures
-from kwcolor_pipeline.networks.features import lite0_version
+from kwcolor_pipeline.evaluation import evaluate
+from kwcolor_pipeline.evaluation.evaluate import measures_version
+from kwcolor_pipeline.evaluation.feature_cache import FeatureCache, Known
 
 GREY = np.arange(20, dtype=np.uint8).reshape(4, 5)
 TRUTH = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
-FEATURES = KnownFeatures(np.array([1 / 3, -2.0]), np.array([0.1, 1e-9]))
+MEASURED = Known(np.array([1 / 3, -2.0]), np.array([0.1, 1e-9]), np.array([20.5]), np.array([100.0]))
 
 
 def _filled(folder: Path, *photo_ids: str, version: str = "1") -> None:
     cache = FeatureCache(folder, version)
     for photo_id in photo_ids:
-        cache.add(photo_id, GREY, TRUTH, FEATURES)
+        cache.add(photo_id, GREY, TRUTH, MEASURED)
     cache.save()
 
 
@@ -24,8 +25,8 @@ def test_what_was_added_is_known_exactly(tmp_path: Path) -> None:
     _filled(tmp_path / "deep" / "folder", "a", "b")
     known = FeatureCache(tmp_path / "deep" / "folder", "1").known("b", GREY, TRUTH)
     assert known is not None
-    np.testing.assert_array_equal(known.grey, FEATURES.grey)
-    np.testing.assert_array_equal(known.truth, FEATURES.truth)
+    for found, wanted in zip(known, MEASURED, strict=True):
+        np.testing.assert_array_equal(found, wanted)
     assert FeatureCache(tmp_path, "1").known("b", GREY, TRUTH) is None
 
 
@@ -87,6 +88,9 @@ def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_the_version_of_lite0_names_its_packages_and_its_device() -> None:
-    assert "pillow" in lite0_version()
-    assert lite0_version("cuda:1") == lite0_version("cuda") != lite0_version()
+def test_the_version_names_packages_and_device_and_changes_with_the_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = measures_version()
+    assert "pillow" in before
+    assert measures_version("cuda:1") == measures_version("cuda") != before
+    monkeypatch.setattr(evaluate, "metrics_module", evaluate)
+    assert measures_version() != before
