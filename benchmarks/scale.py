@@ -38,14 +38,15 @@ from report import Promise, conclude, machine_facts, options, say, table
 from kwcolor_pipeline.home import Home, write_json
 from kwcolor_pipeline.settings import Settings, load_settings
 
-FIRST_YEAR, LAST_YEAR = 1935, 1955
+#: Years that the photographs are spread over; fewer where time is short, since each year is a run of Dagster's.
+YEARS, QUICK_YEARS = range(1935, 1956), range(1951, 1956)
 SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES = (150, 600)
 _PAGE_SIZE = 150
 _HERE = Path(__file__).resolve().parent
 _PACKAGES = ("kwcolor_pipeline", "dagster", "pillow", "imagehash", "pyarrow", "numpy")
 #: Seconds between two looks at the memory of a stage's processes.
-_LOOK = 0.25
+_LOOK = 0.5
 
 #: What each stage makes, below the home: removed before it is measured again after an interruption.
 STAGES = {
@@ -77,7 +78,7 @@ KINDS = {
 }
 
 
-def settings_of(home: Path, url: str, second_look: bool) -> Settings:
+def settings_of(home: Path, url: str, years: range, second_look: bool) -> Settings:
     """The settings of every stage; only the source's address and the second look differ from the defaults."""
     return load_settings(
         home=home,
@@ -87,15 +88,15 @@ def settings_of(home: Path, url: str, second_look: bool) -> Settings:
         loc={
             "base_url": url,
             "collections": [COLLECTION],
-            "first_year": FIRST_YEAR,
-            "last_year": LAST_YEAR,
+            "first_year": years[0],
+            "last_year": years[-1],
             "page_size": _PAGE_SIZE,
         },
         near_duplicates={"second_look": second_look},
     )
 
 
-def perform(stage: str, home: str, url: str) -> int:
+def perform(stage: str, home: str, url: str, first_year: str, last_year: str) -> int:
     """What the process of a stage does: materialize, and print what it took."""
     import dagster as dg
 
@@ -111,8 +112,9 @@ def perform(stage: str, home: str, url: str) -> int:
     from kwcolor_pipeline.photos.near_duplicates import deduplicate_is_current
     from kwcolor_pipeline.photos.pairs import make_pairs_is_current
 
-    settings = settings_of(Path(home), url, stage == "second_look")
-    years = [str(year) for year in range(LAST_YEAR, FIRST_YEAR - 1, -1)]
+    span = range(int(first_year), int(last_year) + 1)
+    settings = settings_of(Path(home), url, span, stage == "second_look")
+    years = [str(year) for year in reversed(span)]
 
     def unlimited(*_: Any, **__: Any) -> list[LocSource]:
         """The Library's source without the Library's limits: they would be all that is measured."""
@@ -194,10 +196,10 @@ def _proportional(process: psutil.Process) -> int:
     return int(getattr(full, "pss", full.rss))
 
 
-def measure(stage: str, home: Path, url: str) -> dict[str, Any]:
+def measure(stage: str, home: Path, url: str, years: range) -> dict[str, Any]:
     """A stage in a process of its own. Raises SystemExit where it fails."""
     asked = _counts(url)
-    command = [sys.executable, __file__, "--stage", stage, str(home), url]
+    command = [sys.executable, __file__, "--stage", stage, str(home), url, str(years[0]), str(years[-1])]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KWCOLOR_")}
     log = home.with_name(f"{stage}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -224,9 +226,9 @@ def _counts(url: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def archive(count: int, port: int) -> Iterator[str]:
+def archive(count: int, years: range, port: int) -> Iterator[str]:
     """The archive in a process of its own; its address."""
-    fields = {"photographs": count, "first_year": FIRST_YEAR, "last_year": LAST_YEAR, "port": port}
+    fields = {"photographs": count, "first_year": years[0], "last_year": years[-1], "port": port}
     command = [sys.executable, str(_HERE / "drawn_archive.py"), json.dumps(fields)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -239,26 +241,26 @@ def archive(count: int, port: int) -> Iterator[str]:
             server.terminate()
 
 
-def of_size(count: int, folder: Path, second_look: bool) -> dict[str, Any]:
+def of_size(count: int, folder: Path, years: range, second_look: bool) -> dict[str, Any]:
     """All stages of ``count`` photographs, those that ``folder`` does not know to be finished measured now."""
     home, kept = folder / "home", folder / "measured.json"
     known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"port": 0, "stages": {}}
     # Addresses of photographs hold the port: at another port they would be other photographs.
-    with archive(count, known["port"]) as url:
+    with archive(count, years, known["port"]) as url:
         known["port"] = int(url.rpartition(":")[2])
         for stage, made in STAGES.items():
             if stage in known["stages"] or (stage == "second_look" and not second_look):
                 continue
             for path in (home / name for name in made):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            known["stages"][stage] = measure(stage, home, url)
+            known["stages"][stage] = measure(stage, home, url, years)
             known["stages"][stage]["load"] = round(psutil.getloadavg()[0], 2)
             known["disk"] = on_disk(Home(home))
             write_json(kept, known)
             done = known["stages"][stage]
             took = f"{done['seconds']:.1f} s, CPU {done['cpu_seconds']:.1f} s, {done['mib_peak']:.0f} MiB"
             say(f"{count:>9,} {stage}: {took}")
-    return {"photographs": count, "stages": known["stages"], "disk": known["disk"]}
+    return {"photographs": count, "years": len(years), "stages": known["stages"], "disk": known["disk"]}
 
 
 def on_disk(home: Home) -> dict[str, dict[str, int]]:
@@ -322,7 +324,7 @@ def promises_of(measured: Sequence[Mapping[str, Any]], fits: Mapping[str, Any], 
     steepest_memory = max((fits["memory"]["last"] for fits in hashed.values() if "memory" in fits), default=None)
     beside = sum(disk[kind]["bytes"] for kind in disk if kind not in ("photographs", "shards", "Dagster's history"))
     crawl, again = stages["crawled_photos"]["requests"], stages["nothing_new"]["requests"]
-    years = LAST_YEAR - FIRST_YEAR + 1
+    years = largest["years"]
     pages = sum(max(1, -(-len(range(year, count, years)) // _PAGE_SIZE)) for year in range(years))
     memory = max(done["mib_peak"] - done["mib_before"] for name, done in stages.items() if name != "second_look")
     between = "between the two largest sizes"
@@ -410,11 +412,13 @@ def main() -> int:
         work = (asked.work or Path(temporary)).absolute()
         work.mkdir(parents=True, exist_ok=True)
         machine = machine_facts(_PACKAGES, work)
-        measured = [of_size(count, work / str(count), count <= asked.second_look) for count in sizes]
+        years = QUICK_YEARS if asked.quick else YEARS
+        measured = [of_size(count, work / str(count), years, count <= asked.second_look) for count in sizes]
     fits = growth(measured)
     say()
     say(tables(measured, fits))
-    scaled = [f"{' and '.join(f'{size:,}' for size in sizes)} photographs"] if asked.quick else []
+    fewer = f"{' and '.join(f'{size:,}' for size in sizes)} photographs of {len(years)} years instead of {len(YEARS)}"
+    scaled = [fewer] if asked.quick else []
     numbers = {"sizes": measured, "exponents": fits, "picture": "320 x 240 JPEG, one in ten a copy"}
     return conclude(asked, "scale", promises_of(measured, fits, asked.quick), numbers, machine, scaled)
 
