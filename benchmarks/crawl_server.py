@@ -13,10 +13,20 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 _KINDS = {".png": "image/png", ".webp": "image/webp", ".tif": "image/tiff", ".tiff": "image/tiff"}
+
+
+class Answering(Protocol):
+    """What is served: it is told its own address, and answers a request's path and query."""
+
+    url: str
+
+    def answer(self, target: str) -> tuple[int, str, bytes]:
+        """Status, media type and body."""
+        ...
 
 
 @dataclass
@@ -85,7 +95,7 @@ class _Handler(socketserver.StreamRequestHandler):
     """GET requests of one connection, which stays open between them."""
 
     disable_nagle_algorithm = True
-    archive: Archive
+    archive: Answering
 
     def handle(self) -> None:
         try:
@@ -103,14 +113,13 @@ class _Handler(socketserver.StreamRequestHandler):
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 64
 
 
-def main(arguments: str) -> None:
-    """Serve until standard input is closed."""
-    fields: dict[str, Any] = json.loads(arguments)
-    archive = Archive(**fields)
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"archive": archive})) as server:
+def serve(archive: Answering, port: int = 0) -> None:
+    """Serve ``archive`` until standard input is closed; its address is printed. Port 0 is any that is free."""
+    with _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"archive": archive})) as server:
         archive.url = f"http://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(archive.url, flush=True)
@@ -119,4 +128,4 @@ def main(arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(Archive(**json.loads(sys.argv[1])))

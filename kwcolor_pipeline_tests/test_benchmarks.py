@@ -1,3 +1,5 @@
+import importlib
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +14,13 @@ from benchmarks.report import Promise, conclude, machine_facts, options, table
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 KEPT = Promise.at_least("kept", 2.0, 1.0, "how")
 BROKEN = Promise.at_most("broken", 2.0, 1.0, "how")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a benchmark, which lies in a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
 
 
 def concluded(arguments, promises, capsys):
@@ -175,3 +184,129 @@ def test_another_year_is_all_that_is_hashed_measured_and_made_into_pairs(tmp_pat
     # The copies among the new photographs are no pairs.
     assert 0 < added["grayscale_pairs"]["pairs_made"] < a_year
     assert added["grayscale_pairs"]["shards_written"] < full["grayscale_pairs"]["shards_written"]
+
+
+def test_drawn_photographs_are_always_the_same_differ_and_every_tenth_is_a_copy(script):
+    from kwcolor_pipeline.photos.hashing import hashes_of_grey, small_grey
+
+    archive = script("drawn_archive")
+    drawn = [archive.photograph(number) for number in range(20)]
+    assert drawn[3] == archive.photograph(3)
+    assert len(set(drawn)) == 20
+    hashes = [hashes_of_grey(small_grey(io.BytesIO(data)))["phash"] for data in drawn]
+    near = [
+        (one, other) for other in range(20) for one in range(other) if (hashes[one] ^ hashes[other]).bit_count() <= 8
+    ]
+    assert near == [(8, 9), (18, 19)]
+
+
+def test_a_year_is_listed_page_by_page_and_the_years_share_all_photographs(script):
+    archive = script("drawn_archive").DrawnArchive(photographs=25, first_year=1940, last_year=1943)
+    listed = []
+    for year in range(1940, 1944):
+        for page in (1, 2):
+            target = f"/collections/drawn/?fo=json&c=5&sp={page}&dates={year}/{year}"
+            status, _, body = archive.answer(target)
+            assert status == 200
+            answer = json.loads(body)
+            assert answer["pagination"]["total"] == 2
+            listed += [record["id"] for record in answer["results"]]
+    assert len(listed) == len(set(listed)) == 25
+    assert archive.answer("/collections/drawn/?fo=json&c=5&sp=3&dates=1940/1940")[0] == 404
+    assert archive.counts == {"listings": 9, "pictures": 0, "others": 0}
+
+
+def test_growth_is_the_slope_of_the_logarithms(script):
+    scale = script("scale")
+    assert scale.exponents([10, 100, 1000], [3, 30, 300]) == pytest.approx({"all": 1, "last": 1})
+    assert scale.exponents([10, 100, 1000], [1, 1, 100]) == pytest.approx({"all": 1, "last": 2})
+    assert scale.exponents([10, 100], [0, 5]) is None
+
+
+def test_every_file_of_a_home_is_of_one_kind(script, tmp_path):
+    scale = script("scale")
+    sizes = {
+        "photos/ab/abcd.jpg": 1000,
+        "manifests/crawled_photos/1943.parquet": 200,
+        "manifests/deduplicated_photos/hashes.parquet": 30,
+        "manifests/deduplicated_photos/all.parquet": 4,
+        "pairs/train/1943-0-abc.tar": 50_000,
+        "pairs/index.parquet": 7,
+        "dagster/history/runs/1.db": 90_000,
+        "dagster/dagster.yaml": 5,
+        "takedowns.jsonl": 1,
+    }
+    for name, size in sizes.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    found = {kind: there["bytes"] for kind, there in scale.on_disk(scale.Home(tmp_path)).items()}
+    assert found == {
+        "photographs": 1000,
+        "manifests of the crawl": 200,
+        "hashes": 30,
+        "clusters": 4,
+        "shards": 50_000,
+        "index and splits": 7,
+        "Dagster's history": 90_005,
+        "others": 1,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_quick_scale_benchmark_asks_for_each_photograph_once_and_takes_all_stages(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "scale.py"), "--quick", "--second-look", "0", "--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["scaled"]
+    promises = {promise["name"]: promise for promise in answer["promises"]}
+    # How much memory and time a photograph takes shows where there are many.
+    assert all(promises[name]["holds"] for name in ("requests", "requests_again", "largest_event"))
+    for size in answer["measured"]["sizes"]:
+        count, stages = size["photographs"], size["stages"]
+        assert list(stages) == [
+            "crawled_photos",
+            "deduplicated_photos",
+            "curated_photos",
+            "grayscale_pairs",
+            "nothing_new",
+        ]
+        assert stages["crawled_photos"]["requests"]["pictures"] == size["disk"]["photographs"]["files"] == count
+        assert stages["nothing_new"]["requests"]["pictures"] == 0
+        assert all(stage["mib_peak"] > 50 and stage["cpu_seconds"] > 0 for stage in stages.values())
+        assert {"grayscale_pairs", "grayscale_pairs_pairs_are_readable_and_aligned"} <= set(
+            stages["grayscale_pairs"]["steps"]
+        )
+    # What is finished is not measured again.
+    again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert json.loads(again.stdout)["measured"] == answer["measured"]
+
+
+def test_the_pages_queries_and_their_variables_are_what_this_version_of_dagster_takes(script):
+    import graphql
+    from dagster_graphql.schema import create_schema
+    from graphql.execution.values import get_variable_values
+
+    backfill = script("backfill")
+    queries, schema = backfill.UiQueries(), create_schema().graphql_schema
+    seen = backfill.Seen(["1943"], backfill="some", run="some")
+    asked = [one for page in backfill.PAGES.values() for one in page(seen)]
+    params = {"assetSelection": [backfill._KEY], "partitionNames": ["1943"], "fromFailure": False, "tags": []}
+    asked.append(("LaunchPartitionBackfill", {"backfillParams": params}))
+    assert len(asked) > 20
+    for name, variables in asked:
+        document = graphql.parse(queries[name])
+        assert graphql.validate(schema, document) == [], name
+        wanted = document.definitions[0].variable_definitions
+        assert {variable.variable.name.value for variable in wanted} >= set(variables), name
+        assert isinstance(get_variable_values(schema, wanted, dict(variables)), dict), name
+    for own in (backfill._STATE, backfill._PARTITIONS):
+        assert graphql.validate(schema, graphql.parse(own)) == []
+    with pytest.raises(SystemExit, match="no NoSuchQuery"):
+        queries["NoSuchQuery"]
+
+
+def test_percentiles_of_answers(script):
+    described = script("backfill").described_seconds([float(number) for number in range(100, 0, -1)])
+    assert described == {"answers": 100, "p50": 50.5, "p95": 95.0, "max": 100.0}

@@ -4,7 +4,7 @@ import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
-from kwcolor_pipeline.orchestration.metadata import picture
+from kwcolor_pipeline.orchestration.metadata import picture, some_of
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import COLORIZING
@@ -36,13 +36,14 @@ def colorized_gallery(
 
     model = chosen_model(mlflow.open(), settings)
     gallery = make_gallery(settings, model.folder, model.name)
-    for sentence in gallery.result.summary["problems"]:
+    problems = some_of(gallery.result.summary["problems"])
+    for sentence in problems:
         context.log.warning(sentence)
     sheet = gallery_sheet(gallery)
     return dg.MaterializeResult(
         metadata={
             "photographs": gallery.result.summary["photographs"],
-            "problems": dg.MetadataValue.json(gallery.result.summary["problems"]),
+            "problems": dg.MetadataValue.json(problems),
             "model": model.name,
             **({"model_version": model.number} if model.number else {}),
             "gallery": dg.MetadataValue.path(str(gallery.index)),

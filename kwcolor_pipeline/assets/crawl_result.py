@@ -7,10 +7,11 @@ import dagster as dg
 
 from kwcolor_pipeline.crawling.crawl import CrawlReport, crawl_partition
 from kwcolor_pipeline.crawling.intake import Tone
+from kwcolor_pipeline.crawling.requesting import HostTraffic
 from kwcolor_pipeline.crawling.sources import open_sources
 from kwcolor_pipeline.orchestration.checks import stored_some
 from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
-from kwcolor_pipeline.orchestration.metadata import count_table, table, thumbnail_sheet
+from kwcolor_pipeline.orchestration.metadata import count_table, some_of, table, thumbnail_sheet
 from kwcolor_pipeline.orchestration.source_pools import slot_for
 from kwcolor_pipeline.photos.manifest import Status, read_manifest
 from kwcolor_pipeline.photos.store import PhotoStore
@@ -46,7 +47,8 @@ def _edition(run: dg.DagsterRun) -> str:
 
 def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, settings: Settings) -> dg.MaterializeResult:
     """Counts, reasons, a thumbnail sheet, and the check of the year."""
-    for sentence in report.incomplete:
+    incomplete = some_of(report.incomplete)
+    for sentence in incomplete:
         context.log.warning(f"This year is incomplete: {sentence}")
     rows = read_manifest(report.manifest)
     if not rows:
@@ -64,9 +66,9 @@ def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, setti
             ),
             "downloaded_files": report.downloaded,
             "downloaded_bytes": report.bytes,
-            "hosts": table([{"host": host, **vars(traffic)} for host, traffic in report.hosts.items()]),
+            "hosts": table([{"host": host, **vars(traffic)} for host, traffic in _most_asked(report)]),
             "complete": not report.incomplete,
-            "problems": dg.MetadataValue.json(list(report.incomplete)),
+            "problems": dg.MetadataValue.json(incomplete),
             "manifest": dg.MetadataValue.path(str(report.manifest)),
             **thumbnail_sheet(PhotoStore(settings.paths.photos), stored),
         },
@@ -76,3 +78,8 @@ def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, setti
             stored_some(report.asset, report.listed - report.rejected.get(TAKEN_DOWN, 0), report.stored, reasons)
         ],
     )
+
+
+def _most_asked(report: CrawlReport) -> list[tuple[str, HostTraffic]]:
+    """What each host was asked, the one that was asked most first."""
+    return sorted(report.hosts.items(), key=lambda item: (-item[1].requests, item[0]))

@@ -8,7 +8,7 @@ import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
-from kwcolor_pipeline.orchestration.metadata import table
+from kwcolor_pipeline.orchestration.metadata import page, table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import COLORIZING
@@ -95,7 +95,7 @@ def evaluation_report(
         metadata={
             "summary": comparison.result.summary["summary"],
             "verdict": verdict.reason,
-            "report_in_short": dg.MetadataValue.md(comparison.markdown_file.read_text(encoding="utf-8")),
+            "report_in_short": page(comparison.markdown_file.read_text(encoding="utf-8")),
             "metrics": _metric_table(evaluation.table),
             "report": dg.MetadataValue.path(str(comparison.report)),
             "metrics_json": dg.MetadataValue.path(str(comparison.metrics_file)),

@@ -166,11 +166,10 @@ class Intake:
 
     def _taken_over(self, candidate: Candidate) -> bool:
         """Whether another year has stored the picture of this address, so that its bytes need not be fetched."""
-        other = self._ledger.elsewhere().get(candidate.file_url)
-        if other is None or other.photo_id is None or not is_in_store(self._store, other.photo_id):
+        other = self._ledger.elsewhere(candidate.file_url)
+        if other is None or not other["photo_id"] or not is_in_store(self._store, other["photo_id"]):
             return False
-        facts = other.model_dump(include={"photo_id", "width", "height", "bytes", "mime", "etag", "last_modified"})
-        self._note(candidate, Status.STORED, None, **facts)
+        self._note(candidate, Status.STORED, None, **other)
         return True
 
     def _renew(self, candidate: Candidate, reason: str | None) -> ManifestRow:

@@ -7,16 +7,24 @@ appending new ones. How an outcome is reached does not.
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pydantic
 
 from kwcolor_pipeline.crawling.sources.base import Candidate
-from kwcolor_pipeline.photos.manifest import ManifestRow, Status, read_manifest
+from kwcolor_pipeline.photos.manifest import SCHEMA, ManifestRow, Status, read_manifest
 
 Identity = tuple[str, str, str]
+
+#: Columns of a manifest that are about the picture's bytes, and so hold of it whatever lists it.
+OF_A_PICTURE = ("photo_id", "width", "height", "bytes", "mime", "etag", "last_modified")
+_PICTURES = pa.schema([SCHEMA.field(name) for name in ("file_url", *OF_A_PICTURE)])
 
 
 def identity_of(listed: Candidate | ManifestRow) -> Identity:
@@ -31,24 +39,21 @@ class Ledger:
         self._manifest = manifest
         self._journal = journal
         self._lock = threading.Lock()
-        self._elsewhere: dict[str, ManifestRow] | None = None
+        self._elsewhere: _Elsewhere | None = None
         self._handle: FileIO | None = None
         self.known: dict[Identity, ManifestRow] = {identity_of(row): row for row in read_manifest(manifest)}
         self.known.update((identity_of(row), row) for row in _recover(journal))
         self.rows: dict[Identity, ManifestRow] = {}
 
-    def elsewhere(self) -> dict[str, ManifestRow]:
-        """What the other years of the asset have stored from the network, by address."""
+    def elsewhere(self, file_url: str) -> dict[str, Any] | None:
+        """What the manifests of the asset's other years say of the picture (``OF_A_PICTURE``) that one has stored
+        from that address; None where none has.
+        """
         with self._lock:
             if self._elsewhere is None:
                 others = sorted(set(self._manifest.parent.glob("*.parquet")) - {self._manifest})
-                self._elsewhere = {
-                    row.file_url: row
-                    for other in others
-                    for row in read_manifest(other)
-                    if row.status == Status.STORED and not row.file_url.startswith("file:")
-                }
-            return self._elsewhere
+                self._elsewhere = _Elsewhere(others)
+            return self._elsewhere.find(file_url)
 
     def record(self, row: ManifestRow) -> None:
         """Note an outcome that was reached now; it is in the journal when this returns."""
@@ -84,6 +89,30 @@ class Ledger:
         """Remove the journal; its rows are in the manifest by now."""
         self.close()
         self._journal.unlink(missing_ok=True)
+
+
+class _Elsewhere:
+    """What other years have stored from the network, by address: all of it, so in few bytes a photograph."""
+
+    def __init__(self, manifests: Iterable[Path]) -> None:
+        stored = [_stored_from_the_network(manifest) for manifest in manifests]
+        self._rows = pa.concat_tables([*stored, _PICTURES.empty_table()])
+        self._place = {address: place for place, address in enumerate(self._rows["file_url"].to_pylist())}
+        self._rows = self._rows.select(OF_A_PICTURE)
+
+    def find(self, file_url: str) -> dict[str, Any] | None:
+        place = self._place.get(file_url)
+        if place is None:
+            return None
+        found: dict[str, Any] = self._rows.slice(place, 1).to_pylist()[0]
+        return found
+
+
+def _stored_from_the_network(manifest: Path) -> pa.Table:
+    table = pq.read_table(manifest, columns=[*_PICTURES.names, "status"])
+    is_local = pc.starts_with(table["file_url"], "file:")
+    wanted = pc.and_not(pc.equal(table["status"], Status.STORED.value), is_local)
+    return table.filter(wanted).select(_PICTURES.names).cast(_PICTURES)
 
 
 def _append(handle: FileIO, line: bytes) -> None:

@@ -8,6 +8,7 @@ import warnings
 
 import dagster as dg
 
+from kwcolor_pipeline.orchestration.metadata import most_frequent, shortened, some_of
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.settings import Settings
@@ -31,14 +32,15 @@ def stored_some_spec(asset: str, years: dg.PartitionsDefinition) -> dg.AssetChec
 def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -> dg.AssetCheckResult:
     """The result of that check for one year."""
     passed = stored > 0 or listed == 0
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    largest = most_frequent(reasons, "other reasons")
+    why = ", ".join(f"{reason} {count}" for reason, count in largest.items())
     return dg.AssetCheckResult(
         check_name=STORED_SOME,
         asset_key=asset,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
         description=None if passed else f"None of the {listed} photographs that the sources list was stored ({why}).",
-        metadata={"listed": listed, "stored": stored, "reasons": reasons},
+        metadata={"listed": listed, "stored": stored, "reasons": largest},
     )
 
 
@@ -57,8 +59,8 @@ def pairs_are_readable_and_aligned(settings: dg.ResourceParam[Settings]) -> dg.A
     return dg.AssetCheckResult(
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{problems[0]}; delete that shard below pairs/ and run again." if problems else None,
-        metadata={"problems": len(problems), "first_problems": dg.MetadataValue.json(problems[:20])},
+        description=f"{shortened(problems[0])}; delete that shard below pairs/ and run again." if problems else None,
+        metadata={"problems": len(problems), "first_problems": dg.MetadataValue.json(some_of(problems))},
     )
 
 
@@ -82,7 +84,7 @@ def _weights_are_finite(asset: str) -> dg.AssetChecksDefinition:
             passed=not broken,
             severity=dg.AssetCheckSeverity.ERROR,
             description=remedy if broken else None,
-            metadata={"broken_tensors": broken},
+            metadata={"broken_tensors": some_of(broken)},
         )
 
     return check
@@ -124,7 +126,7 @@ def no_test_photograph_was_trained_on(settings: dg.ResourceParam[Settings]) -> d
         passed=not leaks,
         severity=dg.AssetCheckSeverity.ERROR,
         description=leaked(leaks),
-        metadata={"leaks": len(leaks), "first_leaks": dg.MetadataValue.json([str(leak) for leak in leaks[:20]])},
+        metadata={"leaks": len(leaks), "first_leaks": dg.MetadataValue.json(some_of([str(leak) for leak in leaks]))},
     )
 
 

@@ -7,11 +7,10 @@ import dagster as dg
 
 from kwcolor_pipeline.colorize.watched import colorize_new, new_pictures
 from kwcolor_pipeline.home import fingerprint
+from kwcolor_pipeline.orchestration.metadata import some_of
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline.orchestration.runs import UNFINISHED
 from kwcolor_pipeline.settings import Settings
-
-_SHOWN = 20
 
 
 @dg.op
@@ -25,14 +24,15 @@ def colorize_new_pictures(
     report = colorize_new(settings, model.folder, model.name)
     for path in report.written:
         context.log.info(f"Colorized: {path}")
-    for problem in report.problems:
+    problems = some_of(report.problems)
+    for problem in problems:
         context.log.error(problem)
     context.add_output_metadata({"colorized": len(report.written), "model": model.name})
     if report.problems:
         raise dg.Failure(
             f"{len(report.problems)} pictures could not be colorized, {len(report.written)} were: "
-            + " ".join(report.problems[:_SHOWN]),
-            metadata={"problems": dg.MetadataValue.json(report.problems[:_SHOWN]), "colorized": len(report.written)},
+            + " ".join(problems),
+            metadata={"problems": dg.MetadataValue.json(problems), "colorized": len(report.written)},
             allow_retries=False,
         )
 

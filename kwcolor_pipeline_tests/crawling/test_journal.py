@@ -83,6 +83,17 @@ def test_on_a_full_disk_a_row_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_what_other_years_stored_is_known_by_its_address(tmp_path):
-    write_manifest(tmp_path / "1941.parquet", [row("a"), row("b", Status.REJECTED)])
+    facts = {"photo_id": "ab12", "width": 30, "height": 20, "bytes": 600, "mime": "image/jpeg", "etag": '"1"'}
+    local = row("d").model_copy(update={"file_url": "file:///d.jpg"})
+    write_manifest(tmp_path / "1941.parquet", [row("a").model_copy(update=facts), row("b", Status.REJECTED), local])
+    write_manifest(tmp_path / "1942.parquet", [row("e")])
     write_manifest(tmp_path / "1943.parquet", [row("c")])
-    assert set(Ledger(tmp_path / "1943.parquet", tmp_path / "j").elsewhere()) == {"http://a/a"}
+    ledger = Ledger(tmp_path / "1943.parquet", tmp_path / "j")
+    assert ledger.elsewhere("http://a/a") == {**facts, "last_modified": None}
+    assert ledger.elsewhere("http://a/e") is not None
+    for unknown in ("http://a/b", "http://a/c", "file:///d.jpg", "http://a/nothing"):
+        assert ledger.elsewhere(unknown) is None
+
+
+def test_a_single_year_knows_of_no_other(tmp_path):
+    assert Ledger(tmp_path / "1943.parquet", tmp_path / "j").elsewhere("http://a/a") is None

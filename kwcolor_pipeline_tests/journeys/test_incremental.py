@@ -13,6 +13,7 @@ from kwcolor_pipeline.orchestration import incremental
 from kwcolor_pipeline.orchestration.instance import open_instance
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline_tests.journeys.photographs import PhotoFolder
+from kwcolor_pipeline_tests.orchestration.test_metadata import LARGEST_EVENT
 from kwcolor_pipeline_tests.small_homes import settings_for
 
 FOLLOWING = [asset.key.to_user_string() for asset in ASSETS[2:]]
@@ -49,6 +50,12 @@ class Journey:
     def metadata(self, asset):
         event = self.instance.get_latest_materialization_event(dg.AssetKey(asset))
         return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+    def events(self):
+        """Bytes that Dagster stored for each event of every run, and the event."""
+        for record in self.instance.get_run_records():
+            for entry in self.instance.all_logs(record.dagster_run.run_id):
+                yield len(dg.serialize_value(entry).encode()), entry.dagster_event or entry.user_message
 
     def data_versions(self):
         latest = {}
@@ -101,6 +108,9 @@ def test_everything_then_nothing_then_one_year_more(kept_journey):
     for asset in ASSETS:
         small = {name: len(str(value)) for name, value in journey.metadata(asset.key.to_user_string()).items()}
         assert sum(small.values()) < 150_000, small
+
+    for size, event in journey.events():
+        assert size < LARGEST_EVENT, event
 
     assert journey.run() == []
 
