@@ -215,12 +215,12 @@ def test_what_the_servers_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"data": {"reloadWorkspace": {"__typename": "Workspace"}}}, "2031 is a partition now."),
+        ({"data": {"reloadWorkspace": {"__typename": "Workspace"}}}, None),
         ({"data": {"reloadWorkspace": {"__typename": "PythonError", "message": "no module"}}}, "no module"),
         ({"errors": []}, "reload the code location"),
     ],
 )
-def test_a_new_year_is_loaded(answer: dict[str, object], said: str) -> None:
+def test_the_definitions_are_loaded_again(answer: dict[str, object], said: str | None) -> None:
     asked: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -236,24 +236,26 @@ def test_a_new_year_is_loaded(answer: dict[str, object], said: str) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        sentence = servers._load_again(f"http://127.0.0.1:{server.server_port}", 2031)
+        sentence = servers._load_again(f"http://127.0.0.1:{server.server_port}")
         thread.join()
     assert b"reloadWorkspace" in asked[0]
-    assert said in sentence
+    assert sentence is None if said is None else said in (sentence or "")
 
 
 def test_a_new_year_is_noticed_once_while_the_servers_run(monkeypatch: pytest.MonkeyPatch) -> None:
     days = iter([datetime.date(2030, 12, 31)] * 2 + [datetime.date(2031, 1, 1)] * 9)
     clock = SimpleNamespace(date=SimpleNamespace(today=lambda: next(days)))
     monkeypatch.setattr(servers, "datetime", clock)
-    monkeypatch.setattr(servers, "_load_again", lambda address, year: f"{year} at {address}")
+    loaded: list[str] = []
+    monkeypatch.setattr(servers, "_load_again", loaded.append)
     dagster = servers.Server("Dagster", 3000, "--dagster-port", "/", [], Path("log"))
     looks = iter([False, False, False, True])
     stop = SimpleNamespace(wait=lambda seconds: next(looks))
     alive = SimpleNamespace(poll=lambda: None)
     said: list[str] = []
-    assert servers._watch([(dagster, alive)], stop, said.append) is None
-    assert said == ["2031 at http://127.0.0.1:3000"]
+    assert servers._watch([(dagster, alive)], {}, stop, said.append, 1.0) is None
+    assert said == ["2031 is a partition now."]
+    assert loaded == ["http://127.0.0.1:3000"]
 
 
 @pytest.mark.slow
@@ -272,7 +274,7 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
     assert requests.get(health, timeout=10, headers={"Host": "evil.example"}).status_code == 403
 
     before = loaded_as(ports[0])
-    assert servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031) == "2031 is a partition now."
+    assert servers._load_again(f"http://127.0.0.1:{ports[0]}") is None
     assert loaded_as(ports[0]) != before
 
     # The same server as a tracking server: its own experiment, artifacts over HTTP.

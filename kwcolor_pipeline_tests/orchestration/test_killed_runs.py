@@ -11,8 +11,9 @@ import pytest
 
 from kwcolor_pipeline.definitions import build_definitions
 from kwcolor_pipeline.orchestration import incremental
-from kwcolor_pipeline.orchestration.incremental import MACHINE_TAG, PROCESS_TAG, close_killed_runs
+from kwcolor_pipeline.orchestration.incremental import close_killed_runs
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.runs import MACHINE_TAG, PROCESS_TAG
 from kwcolor_pipeline.settings import load_settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DAGSTER_RUN_TAG
 
