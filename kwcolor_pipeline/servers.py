@@ -310,9 +310,9 @@ def _has_lost_its_definitions(dagster: str) -> bool:
         try:
             answer = session.post(f"{dagster}/graphql", json={"query": query}, timeout=30)
             entries = answer.json()["data"]["workspaceOrError"]["locationEntries"]
+            return any((entry["locationOrLoadError"] or {}).get("className") == _UNREACHABLE for entry in entries)
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return False  # the next look tells
-    return any((entry["locationOrLoadError"] or {}).get("className") == _UNREACHABLE for entry in entries)
 
 
 def _load_again(dagster: str) -> str | None:
