@@ -8,7 +8,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-slow oracle oracle-deoldify starter lint format clean
+.PHONY: help install demo ui test test-slow chaos oracle oracle-deoldify starter lint format clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,6 +45,11 @@ test: .venv/.installed-dev  ## Run the tests, offline
 
 test-slow: .venv/.installed-dev  ## Run the longer proofs: killed processes, real servers, a real browser
 	@$(CLEAN) $(BIN)/pytest -m slow
+
+MINUTES ?= 30
+SEED ?= 1
+chaos: .venv/.installed-dev  ## Disturb the whole graph for MINUTES (30) and compare with an undisturbed run; root for a full disk
+	@$(CLEAN) $(BIN)/python -m kwcolor_pipeline_tests.faults.chaos --minutes $(MINUTES) --seed $(SEED) --json var/chaos.json
 
 .venv-oracle/.installed: oracle/requirements.txt constraints.txt
 	@echo "Installing fastai and a PyTorch beside it into .venv-oracle; the first time takes some minutes."

@@ -27,6 +27,10 @@ from kwcolor_pipeline.home import write_bytes
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 
 _HOST = "127.0.0.1"
+#: How often Dagster is asked whether it has its definitions.
+_LOOK_SECONDS = 15.0
+#: The error with which Dagster says that nobody answers where its definitions are.
+_UNREACHABLE = "DagsterUserCodeUnreachableError"
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
 # Dagster needs 3 to 4 s to end its own children after SIGINT; the rest is reserve for a busy machine.
@@ -58,8 +62,9 @@ def serve(
     say: Callable[[str], None] = functools.partial(print, flush=True),
     start_timeout: float = 180.0,
 ) -> int:
-    """Run both servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them ends by itself (1).
+    """Run both servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them cannot be started (1).
 
+    One that ends by itself after it was up is started again, and one that was killed is no reason to stop the other.
     Where the settings name an MLflow server, only Dagster is started. ``module`` holds the Dagster
     definitions; ``start_timeout`` is in seconds. Has to be called in the main thread. Raises
     SettingsProblem for a port that is taken and for what MLflow's database has to be repaired for.
@@ -76,11 +81,12 @@ def serve(
         running: list[tuple[Server, subprocess.Popen[bytes]]] = []
         try:
             for server in servers:
+                server.log.unlink(missing_ok=True)
                 running.append((server, _start(server, environment)))
             problem = _wait_until_up(running, stop, start_timeout)
             if problem is None and not stop.is_set():
                 _announce(settings, servers, say)
-                problem = _watch(running, stop, say)
+                problem = _watch(running, environment, stop, say, start_timeout)
         finally:
             _stop_groups([process for _, process in running])
     if problem:
@@ -194,7 +200,7 @@ def _start(server: Server, environment: dict[str, str]) -> "subprocess.Popen[byt
     process inherited an ignored SIGINT; Dagster could not be stopped otherwise.
     """
     server.log.parent.mkdir(parents=True, exist_ok=True)
-    with server.log.open("wb") as log:
+    with server.log.open("ab") as log:
         return subprocess.Popen(
             server.command,
             env=environment,
@@ -248,21 +254,65 @@ def _answers(server: Server) -> bool:
 
 
 def _watch(
-    running: "list[tuple[Server, subprocess.Popen[bytes]]]", stop: threading.Event, say: Callable[[str], None]
+    running: "list[tuple[Server, subprocess.Popen[bytes]]]",
+    environment: dict[str, str],
+    stop: threading.Event,
+    say: Callable[[str], None],
+    start_timeout: float,
 ) -> str | None:
-    """Wait until stopping is asked for, or until a server ends by itself; then say how.
+    """Wait until stopping is asked for; or until a server that ended by itself cannot be started again, and say how.
 
-    When a new year begins Dagster is asked to load its definitions again: the years are partitions.
+    When a new year begins Dagster is asked to load its definitions again: the years are partitions. So it is where
+    it has lost the process that holds them.
     """
-    year = datetime.date.today().year
+    year, looked = datetime.date.today().year, time.monotonic()
     while not stop.wait(0.5):
         fallen = _fallen(running)
         if fallen:
-            return fallen
+            say(fallen)
+            problem = _start_again(running, environment, stop, start_timeout)
+            if problem or stop.is_set():
+                return problem
+            say("It was started again.")
+        dagster = running[0][0].address
         if datetime.date.today().year != year:
             year = datetime.date.today().year
-            say(_load_again(running[0][0].address, year))
+            say(_load_again(dagster) or f"{year} is a partition now.")
+        if time.monotonic() - looked > _LOOK_SECONDS:
+            looked = time.monotonic()
+            if _has_lost_its_definitions(dagster):
+                say(_load_again(dagster) or "Dagster had lost the process with its definitions and loaded them again.")
     return None
+
+
+def _start_again(
+    running: "list[tuple[Server, subprocess.Popen[bytes]]]",
+    environment: dict[str, str],
+    stop: threading.Event,
+    timeout: float,
+) -> str | None:
+    """Start the servers that ended, after what is left of them was stopped; say what hinders it."""
+    for place, (server, process) in enumerate(running):
+        if process.poll() is not None:
+            _stop_groups([process])
+            running[place] = (server, _start(server, environment))
+    return _wait_until_up(running, stop, timeout)
+
+
+def _has_lost_its_definitions(dagster: str) -> bool:
+    """Whether the Dagster at this address says that the process with its definitions cannot be reached."""
+    import requests
+
+    query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { ... on PythonError "
+    query += "{ className } } } } } }"
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            answer = session.post(f"{dagster}/graphql", json={"query": query}, timeout=30)
+            entries = answer.json()["data"]["workspaceOrError"]["locationEntries"]
+            return any((entry["locationOrLoadError"] or {}).get("className") == _UNREACHABLE for entry in entries)
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return False  # the next look tells
 
 
 #: A location whose code cannot be loaded is an entry with an error; the mutation itself succeeds.
@@ -273,11 +323,11 @@ _LOAD_AGAIN = """mutation { reloadWorkspace {
 } }"""
 
 
-def _load_again(dagster: str, year: int) -> str:
-    """Have the Dagster at this address load its definitions again; say what came of it."""
+def _load_again(dagster: str) -> str | None:
+    """Have the Dagster at this address load its definitions again; say what hindered it."""
     import requests
 
-    remedy = "reload the code location on Dagster's page Deployment to add the new year."
+    remedy = "reload the code location on Dagster's page Deployment."
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -287,9 +337,7 @@ def _load_again(dagster: str, year: int) -> str:
             problems = [one["message"].strip().splitlines()[0] for one in [outcome, *loaded] if "message" in one]
         except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
             problems = [type(error).__name__]
-    if problems:
-        return f"Dagster did not load its definitions again ({'; '.join(problems)}); {remedy}"
-    return f"{year} is a partition now."
+    return f"Dagster did not load its definitions again ({'; '.join(problems)}); {remedy}" if problems else None
 
 
 def _fallen(running: "list[tuple[Server, subprocess.Popen[bytes]]]") -> str | None:

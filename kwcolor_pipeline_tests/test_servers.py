@@ -33,7 +33,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
-#: Runs `serve` with two such servers; `broken` makes the second one end with a message.
+#: Runs `serve` with two such servers; `broken` makes the second one end with a message, `fragile` makes the first one
+#: unable to start a second time.
 LIFECYCLE = """
 import signal, sys
 from pathlib import Path
@@ -163,6 +164,46 @@ def test_a_server_that_ends_by_itself_is_named_and_the_other_is_stopped(
         assert probe.connect_ex(("127.0.0.1", ports[0])) != 0
 
 
+def test_a_server_that_is_killed_is_started_again_and_the_other_goes_on(
+    tmp_path: Path, started: "list[subprocess.Popen[str]]"
+) -> None:
+    ports = free_ports()
+    process = lifecycle(tmp_path, ports)
+    started.append(process)
+    read_until(process, "Ctrl-C")
+    first, second = sorted(
+        psutil.Process(process.pid).children(), key=lambda child: child.cmdline()[-1] != str(ports[0])
+    )
+    children = first.children()
+    first.kill()
+    said = read_until(process, "It was started again.")
+    assert "Dagster ended by itself (exit code -9)" in said
+    assert requests.get(f"http://127.0.0.1:{ports[0]}/", timeout=10).status_code == 200
+    assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert second.is_running()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def test_a_server_that_cannot_be_started_again_is_named_and_the_other_is_stopped(
+    tmp_path: Path, started: "list[subprocess.Popen[str]]"
+) -> None:
+    ports = free_ports()
+    once = f"import pathlib\npathlib.Path({str(tmp_path / 'started')!r}).touch(exist_ok=False)\n{STUBBORN}"
+    arguments = [str(tmp_path), *map(str, ports), "", STUBBORN]
+    both = LIFECYCLE.replace('fake("Dagster", port, stubborn)', f'fake("Dagster", port, {once!r})')
+    process = start_in_background([sys.executable, "-c", both, *arguments])
+    started.append(process)
+    read_until(process, "Ctrl-C")
+    by_port = {child.cmdline()[-1]: child for child in psutil.Process(process.pid).children()}
+    by_port[str(ports[0])].kill()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "FileExistsError" in said
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", ports[1])) != 0
+
+
 @pytest.mark.parametrize("option", ["--dagster-port", "--mlflow-port"])
 def test_a_port_in_use_is_named_with_its_option(tmp_path: Path, option: str) -> None:
     taken, free = free_ports()
@@ -221,13 +262,13 @@ def reloaded(location: dict[str, str]) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (reloaded({}), "2031 is a partition now."),
+        (reloaded({}), None),
         (reloaded({"message": "no module"}), "no module"),
         ({"data": {"reloadWorkspace": {"message": "no workspace"}}}, "no workspace"),
         ({"errors": []}, "reload the code location"),
     ],
 )
-def test_a_new_year_is_loaded(answer: dict[str, object], said: str) -> None:
+def test_the_definitions_are_loaded_again(answer: dict[str, object], said: str | None) -> None:
     asked: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -243,24 +284,57 @@ def test_a_new_year_is_loaded(answer: dict[str, object], said: str) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        sentence = servers._load_again(f"http://127.0.0.1:{server.server_port}", 2031)
+        sentence = servers._load_again(f"http://127.0.0.1:{server.server_port}")
         thread.join()
     assert b"reloadWorkspace" in asked[0]
-    assert said in sentence
+    assert sentence is None if said is None else said in (sentence or "")
+
+
+UNREACHABLE = {"locationOrLoadError": {"className": "DagsterUserCodeUnreachableError"}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "lost"),
+    [
+        ([UNREACHABLE], True),
+        ([{"locationOrLoadError": {}}], False),
+        ([{"locationOrLoadError": None}], False),
+        ([{"locationOrLoadError": {"className": "SyntaxError"}}], False),
+        (None, False),
+    ],
+)
+def test_definitions_that_nobody_holds_any_more_are_noticed(entries: list[object] | None, lost: bool) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": {"workspaceOrError": {"locationEntries": entries}}}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert servers._has_lost_its_definitions(f"http://127.0.0.1:{server.server_port}") == lost
+        thread.join()
 
 
 def test_a_new_year_is_noticed_once_while_the_servers_run(monkeypatch: pytest.MonkeyPatch) -> None:
     days = iter([datetime.date(2030, 12, 31)] * 2 + [datetime.date(2031, 1, 1)] * 9)
     clock = SimpleNamespace(date=SimpleNamespace(today=lambda: next(days)))
     monkeypatch.setattr(servers, "datetime", clock)
-    monkeypatch.setattr(servers, "_load_again", lambda address, year: f"{year} at {address}")
+    loaded: list[str] = []
+    monkeypatch.setattr(servers, "_load_again", loaded.append)
     dagster = servers.Server("Dagster", 3000, "--dagster-port", "/", [], Path("log"))
     looks = iter([False, False, False, True])
     stop = SimpleNamespace(wait=lambda seconds: next(looks))
     alive = SimpleNamespace(poll=lambda: None)
     said: list[str] = []
-    assert servers._watch([(dagster, alive)], stop, said.append) is None
-    assert said == ["2031 at http://127.0.0.1:3000"]
+    assert servers._watch([(dagster, alive)], {}, stop, said.append, 1.0) is None
+    assert said == ["2031 is a partition now."]
+    assert loaded == ["http://127.0.0.1:3000"]
 
 
 @pytest.mark.slow
@@ -280,10 +354,19 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
 
     before = loaded_as(ports[0])
     assert before
-    assert servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031) == "2031 is a partition now."
+    assert servers._load_again(f"http://127.0.0.1:{ports[0]}") is None
+    assert loaded_as(ports[0]) not in ([], before)
+
+    # Dagster asks its definitions of a process; where that is killed they are loaded again.
+    before = loaded_as(ports[0])
+    dagster = next(child for child in psutil.Process(process.pid).children() if "dagster" in child.cmdline())
+    holders = [child for child in dagster.children(recursive=True) if {"api", "grpc"} <= {*child.cmdline()}]
+    for holder in holders:
+        holder.kill()
+    read_until(process, "loaded them again")
     assert loaded_as(ports[0]) not in ([], before)
     (tmp_path / "tiny.py").write_text("1 / 0")
-    assert "CodeLoadError" in servers._load_again(f"http://127.0.0.1:{ports[0]}", 2031)
+    assert "CodeLoadError" in (servers._load_again(f"http://127.0.0.1:{ports[0]}") or "")
 
     # The same server as a tracking server: its own experiment, artifacts over HTTP.
     uri = f"http://127.0.0.1:{ports[1]}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
-import psutil
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from kwcolor_pipeline.crawling.crawl import is_current as crawl_is_current
 from kwcolor_pipeline.crawling.crawl import manifest_path
@@ -20,6 +20,7 @@ from kwcolor_pipeline.orchestration.failures import check_sentence, is_failed_ch
 from kwcolor_pipeline.orchestration.jobs import EDITION_TAG
 from kwcolor_pipeline.orchestration.partitions import CRAWLED_YEARS, KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.resources import MLflow
+from kwcolor_pipeline.orchestration.runs import MACHINE_TAG, PROCESS_TAG, killed_sentence, worker_of
 from kwcolor_pipeline.orchestration.shared_home import SharedHome
 from kwcolor_pipeline.photos.curation import curate_is_current
 from kwcolor_pipeline.photos.manifest import FIRST_WEB_YEAR, FIRST_YEARS
@@ -29,18 +30,12 @@ from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.tracking.chosen_model import chosen_model
 from kwcolor_pipeline.training.presets import load_preset
 
-#: Tag of runs that `kwcolor run` executes: the id of the process that does it.
-PROCESS_TAG = "kwcolor/process"
-#: Tag of the same runs: the name of the machine. Machines that share a store may share a history as well.
-MACHINE_TAG = "kwcolor/machine"
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-#: How far the clocks of processes and of runs may differ.
-_CLOCK_SECONDS = 5.0
 #: Jobs and partitions of the assets that have years.
 _CRAWLS = {
     "crawled_photos": ("one_year", CRAWLED_YEARS),
@@ -224,12 +219,14 @@ _CURRENT: dict[str, Callable[[Settings, MLflow], bool]] = {
 
 
 def close_killed_runs(settings: Settings, instance: dg.DagsterInstance, mlflow: MLflow) -> None:
-    """Mark the runs as failed whose `kwcolor run` no longer exists, in Dagster and in MLflow."""
+    """Mark the runs as failed whose process no longer exists, in Dagster and in MLflow."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
-        process = record.dagster_run.tags.get(PROCESS_TAG)
-        elsewhere = settings.shared_store and record.dagster_run.tags.get(MACHINE_TAG) != socket.gethostname()
-        if process is not None and not elsewhere and not _executes(int(process), record):
-            instance.report_run_failed(record.dagster_run, f"The process {process} that executed this run was killed.")
+        worker = worker_of(instance, record, shared=settings.shared_store is not None)
+        # What carries this process's id was another one's: this process has not begun its runs yet.
+        if worker is not None and (worker.process == os.getpid() or not worker.lives()):
+            run = instance.get_run_by_id(record.dagster_run.run_id)
+            if run is not None and not run.is_finished:  # it may have ended since it was listed
+                instance.report_run_failed(run, killed_sentence(worker))
 
     def is_finished(run_id: str) -> bool:
         run = instance.get_run_by_id(run_id)
@@ -237,16 +234,6 @@ def close_killed_runs(settings: Settings, instance: dg.DagsterInstance, mlflow: 
         return run.is_finished if run else settings.mlflow_tracking_uri is None
 
     mlflow.open().close_abandoned_runs(is_finished)
-
-
-def _executes(process: int, record: dg.RunRecord) -> bool:
-    """Whether ``process`` still executes the run: process ids are used again, always the same ones in containers."""
-    if process == os.getpid():
-        return False  # this process has not begun its runs yet
-    try:
-        return psutil.Process(process).create_time() < record.create_timestamp.timestamp() + _CLOCK_SECONDS
-    except psutil.NoSuchProcess:
-        return False
 
 
 def execute(
@@ -262,7 +249,13 @@ def execute(
         partition_key=step.partition,
         # Failures are told below in a sentence each; their tracebacks are kept on the run's page.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={PROCESS_TAG: str(os.getpid()), MACHINE_TAG: socket.gethostname(), EDITION_TAG: edition},
+        tags={
+            PROCESS_TAG: str(os.getpid()),
+            MACHINE_TAG: socket.gethostname(),
+            EDITION_TAG: edition,
+            # Where this process is killed, the next `kwcolor run` goes on; Dagster's daemon cannot.
+            MAX_RETRIES_TAG: "0",
+        },
         raise_on_error=False,
     )
     for event in result.get_asset_materialization_events():

@@ -6,11 +6,13 @@ manager. https://docs.dagster.io/guides/build/external-resources
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
+from kwcolor_pipeline.orchestration.runs import has_ended
 from kwcolor_pipeline.settings import Settings
 from kwcolor_pipeline.tracking.mlflow_tracking import DAGSTER_RUN_TAG, TrackedRun, Tracking, open_tracking
 
@@ -31,9 +33,10 @@ class MLflow:
     def run_for(
         self, context: dg.AssetExecutionContext, params: Mapping[str, Any]
     ) -> Iterator[tuple[Tracking, TrackedRun]]:
-        """An MLflow run for this materialization."""
+        """An MLflow run for this materialization; those that killed runs of this history left open are closed."""
         tracking = self.open()
         asset, run_id = context.asset_key.to_user_string(), context.run.run_id
+        tracking.close_abandoned_runs(functools.partial(has_ended, context.instance))
         page = f"{self._settings.dagster_ui_url.rstrip('/')}/runs/{run_id}"
         tags = {
             DAGSTER_RUN_TAG: run_id,
