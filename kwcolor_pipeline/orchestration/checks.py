@@ -8,6 +8,7 @@ import warnings
 
 import dagster as dg
 
+from kwcolor_pipeline.orchestration.metadata import count_table
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.settings import Settings
@@ -31,14 +32,14 @@ def stored_some_spec(asset: str, years: dg.PartitionsDefinition) -> dg.AssetChec
 def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -> dg.AssetCheckResult:
     """The result of that check for one year."""
     passed = stored > 0 or listed == 0
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
     return dg.AssetCheckResult(
         check_name=STORED_SOME,
         asset_key=asset,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=None if passed else f"None of the {listed} photographs that the sources list was stored ({why}).",
-        metadata={"listed": listed, "stored": stored, "reasons": reasons},
+        description=None if passed else f"None of the {listed} photographs that the sources list was stored: {why}.",
+        metadata={"listed": listed, "stored": stored, "reasons": count_table(reasons, "reason")},
     )
 
 
