@@ -55,15 +55,16 @@ def describe_crawl(context: dg.AssetExecutionContext, report: CrawlReport, setti
         context.log.info(f"No source has photographs for {report.key}.")
     stored = [row.photo_id for row in rows if row.status == Status.STORED and row.photo_id]
     reasons = {**report.rejected, **({"failed": report.failed} if report.failed else {})}
+    rejected = sum(report.rejected.values())
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
             "listed": report.listed,
             "stored": report.stored,
-            "rejected": count_table(reasons, "reason") if reasons else dg.MetadataValue.text("none"),
-            "by_status": count_table(
-                {"stored": report.stored, "rejected": sum(report.rejected.values()), "failed": report.failed}, "status"
-            ),
+            "rejected": rejected,
+            "failed": report.failed,
+            **({"rejected_share": round(rejected / len(rows), 3)} if rows else {}),
+            "reasons": count_table(reasons, "reason"),
             "downloaded_files": report.downloaded,
             "downloaded_bytes": report.bytes,
             "hosts": table([{"host": host, **vars(traffic)} for host, traffic in _most_asked(report)]),

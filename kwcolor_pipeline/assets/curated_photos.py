@@ -1,13 +1,14 @@
 """Asset: the photographs that may be learned from."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
-from kwcolor_pipeline.orchestration.metadata import count_table, thumbnail_sheet
+from kwcolor_pipeline.orchestration.metadata import bars, count_table, thumbnail_sheet
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.photos.curation import CODE_VERSION, curate, read_curated, unusual_partitions
@@ -47,7 +48,9 @@ def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam
         metadata={
             "kept": len(kept),
             "rejected": len(rejected),
+            **({"rejected_share": round(len(rejected) / len(rows), 3)} if rows else {}),
             "to_review": len(to_review),
+            "by_year": bars(_by_year(rows), "photographs of each year"),
             "reasons": count_table(curated.result.summary["rejected"], "reason"),
             "review": count_table(Counter(row["review"] for row in rows if row["review"]), "why a person should look"),
             **({"unusual": dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in unusual))} if unusual else {}),
@@ -59,6 +62,13 @@ def curated_photos(context: dg.AssetExecutionContext, settings: dg.ResourceParam
         },
         data_version=dg.DataVersion(curated.result.data_version),
     )
+
+
+def _by_year(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many photographs were kept and rejected in each year that has some, oldest first."""
+    kept = Counter((row["partition"], row["kept"]) for row in rows)
+    years = sorted({row["partition"] for row in rows})
+    return {year: {"kept": kept[year, True], "rejected": kept[year, False]} for year in years}
 
 
 def _sheet(name: str, store: PhotoStore, photo_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from kwcolor_pipeline.orchestration.automation import ON_NEW_CONTENT_OR_TARGET
 from kwcolor_pipeline.orchestration.freshness import MONTHLY
-from kwcolor_pipeline.orchestration.metadata import page, table
+from kwcolor_pipeline.orchestration.metadata import curve, page, table
 from kwcolor_pipeline.orchestration.resources import MLflow, link
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import COLORIZING
@@ -100,6 +100,7 @@ def evaluation_report(
             "report": dg.MetadataValue.path(str(comparison.report)),
             "metrics_json": dg.MetadataValue.path(str(comparison.metrics_file)),
             "model_version": version.number,
+            "ciede2000_of_versions": _score_of_versions(tracking),
             "test_photographs": len(evaluation.rows_of(GAN)),
             "reused": comparison.reused,
             **tested,
@@ -107,6 +108,13 @@ def evaluation_report(
         },
         data_version=dg.DataVersion(comparison.result.data_version),
     )
+
+
+def _score_of_versions(tracking: Tracking) -> dg.MetadataValue:
+    """The curve of CIEDE2000 on the test split over the versions that were measured, oldest first."""
+    metric = "test_ciede2000"
+    measured = [{metric: version.metrics[metric]} for version in tracking.versions() if metric in version.metrics]
+    return curve(measured[::-1], [metric], "CIEDE2000 of each version")
 
 
 def _metric_table(measured: Sequence["TableRow"]) -> dg.MetadataValue:

@@ -6,9 +6,11 @@ from kwcolor_pipeline.assets.crawl_result import crawl_year
 from kwcolor_pipeline.crawling.crawl import CODE_VERSION
 from kwcolor_pipeline.orchestration.checks import stored_some_spec
 from kwcolor_pipeline.orchestration.freshness import IN_TURN
+from kwcolor_pipeline.orchestration.metadata import columns
 from kwcolor_pipeline.orchestration.partitions import KOREAN_WAR_YEARS
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import CRAWLING
+from kwcolor_pipeline.photos.manifest import SCHEMA
 from kwcolor_pipeline.settings import Settings
 
 NAME = "korean_war_photos"
@@ -20,6 +22,7 @@ NAME = "korean_war_photos"
     group_name="korean_war",
     kinds={"python", "parquet"},
     owners=["team:kwcolor"],
+    metadata=columns(SCHEMA),
     freshness_policy=IN_TURN,
     op_tags=CRAWLING,
     code_version=str(CODE_VERSION),

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pydantic
 
@@ -109,10 +108,10 @@ class _Elsewhere:
 
 
 def _stored_from_the_network(manifest: Path) -> pa.Table:
-    table = pq.read_table(manifest, columns=[*_PICTURES.names, "status"])
-    is_local = pc.starts_with(table["file_url"], "file:")
-    wanted = pc.and_not(pc.equal(table["status"], Status.STORED.value), is_local)
-    return table.filter(wanted).select(_PICTURES.names).cast(_PICTURES)
+    stored = [("status", "==", Status.STORED.value)]
+    table = pq.read_table(manifest, columns=_PICTURES.names, filters=stored)
+    from_network = [not address.startswith("file:") for address in table["file_url"].to_pylist()]
+    return table.filter(pa.array(from_network, pa.bool_())).cast(_PICTURES)
 
 
 def _append(handle: FileIO, line: bytes) -> None:

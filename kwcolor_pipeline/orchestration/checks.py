@@ -8,7 +8,7 @@ import warnings
 
 import dagster as dg
 
-from kwcolor_pipeline.orchestration.metadata import most_frequent, shortened, some_of
+from kwcolor_pipeline.orchestration.metadata import count_table, most_frequent, shortened, some_of
 from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import MEASURING
 from kwcolor_pipeline.settings import Settings
@@ -33,14 +33,14 @@ def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -
     """The result of that check for one year."""
     passed = stored > 0 or listed == 0
     largest = most_frequent(reasons, "other reasons")
-    why = ", ".join(f"{reason} {count}" for reason, count in largest.items())
+    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in largest.items())
     return dg.AssetCheckResult(
         check_name=STORED_SOME,
         asset_key=asset,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=None if passed else f"None of the {listed} photographs that the sources list was stored ({why}).",
-        metadata={"listed": listed, "stored": stored, "reasons": largest},
+        description=None if passed else f"None of the {listed} photographs that the sources list was stored: {why}.",
+        metadata={"listed": listed, "stored": stored, "reasons": count_table(reasons, "reason")},
     )
 
 

@@ -1,6 +1,8 @@
-"""Metadata that people want to see on an asset: counts, tables, thumbnails, curves.
+"""Metadata that people want to see on an asset: counts, tables, columns, thumbnails, curves, bars.
 
-Everything here is small, whatever it is given: Dagster's UI loads all of it with every event.
+Everything here is small, whatever it is given: Dagster's UI loads all of it with every event. Of numbers it draws
+graphs itself, over the years or over time, so what should be followed is a number of its own and not only part of a
+table.
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
@@ -10,9 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from kwcolor_pipeline.photos.borders import open_trimmed
+from kwcolor_pipeline.photos.manifest import ManifestRow
 from kwcolor_pipeline.photos.sheets import MAX_BYTES, chosen, contact_sheet
 from kwcolor_pipeline.photos.store import PhotoStore
 
@@ -22,6 +26,7 @@ CHANGED_SHARE = "changed_since_training"
 MIN_CHANGE = "trains_by_itself_from"
 
 _THUMBNAILS = 24
+_COLOURS = ("#2563eb", "#d97706", "#059669")
 # Of a kind, what one event holds at most: sentences, lines of a table, points of a curve, characters.
 _SENTENCES, _LINES, _POINTS = 20, 50, 300
 _LONG_SENTENCE, _LONG_CELL, _LONG_PAGE = 500, 100, 60_000
@@ -76,6 +81,8 @@ def thumbnail_sheet(store: PhotoStore, photo_ids: Sequence[str]) -> dict[str, dg
 
 def count_table(counts: Mapping[str, int], first: str, second: str = "photographs") -> dg.MetadataValue:
     """A two-column table, largest count first."""
+    if not counts:
+        return dg.MetadataValue.text("none")
     rows = most_frequent(counts).items()
     lines = [f"| {first} | {second} |", "|---|---:|", *(f"| {name} | {count} |" for name, count in rows)]
     return dg.MetadataValue.md("\n".join(lines))
@@ -84,7 +91,7 @@ def count_table(counts: Mapping[str, int], first: str, second: str = "photograph
 def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
     """A Markdown table with one line per mapping, of the first ones; numbers get four figures."""
     if not rows:
-        return dg.MetadataValue.text("nothing yet")
+        return dg.MetadataValue.text("none")
     names = list(rows[0])
 
     def cell(value: object) -> str:
@@ -96,9 +103,15 @@ def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def curve(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> dg.MetadataValue:
+def columns(schema: pa.Schema) -> dict[str, dg.TableSchema]:
+    """The columns of an asset's table for the UI, with what the manifest says of them."""
+    about = {name: field.description for name, field in ManifestRow.model_fields.items()}
+    fields = [dg.TableColumn(field.name, str(field.type), about.get(field.name)) for field in schema]
+    return {"dagster/column_schema": dg.TableSchema(fields)}
+
+
+def curve(history: Sequence[Mapping[str, float]], names: Sequence[str], text: str = "curves") -> dg.MetadataValue:
     """Curves over the epochs as a small SVG, each scaled to its own range; first and last value in the legend."""
-    colours = ["#2563eb", "#d97706", "#059669"]
     width, height = 420, 130
     lines, legend = [], []
     for number, name in enumerate(names):
@@ -112,18 +125,47 @@ def curve(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> dg.Me
             for index in _thinned(len(values))
         ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        lines.append(f'<polyline fill="none" stroke="{colours[number % 3]}" stroke-width="2" points="{points}"/>')
+        colour = _COLOURS[number % len(_COLOURS)]
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
         # The dot makes a training of one epoch visible.
-        lines.append(f'<circle cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="4" fill="{colours[number % 3]}"/>')
+        lines.append(f'<circle cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="4" fill="{colour}"/>')
         label = f"{name}: {values[0]:.3g} → {values[-1]:.3g}"
-        legend.append(f'<text x="10" y="{height + 14 + 14 * number}" fill="{colours[number % 3]}">{label}</text>')
-    body = "".join([*lines, *legend])
+        legend.append(f'<text x="10" y="{height + 14 + 14 * number}" fill="{colour}">{label}</text>')
+    ground = f'<rect width="{width}" height="{height}" fill="#f4f4f5"/>'
+    return _drawing(width, height + 16 + 14 * len(names), "".join([ground, *lines, *legend]), text)
+
+
+def bars(counts: Mapping[str, Mapping[str, int]], text: str) -> dg.MetadataValue:
+    """A bar for each name as a small SVG, in the order given, stacked from its parts; their sum above it."""
+    parts = list(dict.fromkeys(part for stack in counts.values() for part in stack))
+    colour_of = {part: _COLOURS[number % len(_COLOURS)] for number, part in enumerate(parts)}
+    highest = max((sum(stack.values()) for stack in counts.values()), default=0) or 1
+    step, top, height = 16, 45, 120
+    foot = top + height
+    width = max(200, 10 + step * len(counts))
+    body = [f'<rect y="{foot}" width="{width}" height="1" fill="#71717a"/>']
+    for place, (name, stack) in enumerate(counts.items()):
+        left, level = 6 + step * place, float(foot)
+        for part, count in stack.items():
+            tall = height * count / highest
+            level -= tall
+            body.append(f'<rect x="{left}" y="{level:.1f}" width="12" height="{tall:.1f}" fill="{colour_of[part]}"/>')
+        # Turned, so that a year's number and a large count need no more width than the bar.
+        for anchor, at, word in (("end", foot + 5, name), ("start", level - 4, str(sum(stack.values())))):
+            turned = f'transform="translate({left + 10},{at:.1f}) rotate(-90)" text-anchor="{anchor}"'
+            body.append(f'<text {turned} fill="#3f3f46">{word}</text>')
+    for number, part in enumerate(parts):
+        body.append(f'<text x="{6 + 90 * number}" y="{foot + 76}" fill="{colour_of[part]}">■ {part}</text>')
+    return _drawing(width, foot + 82, "".join(body), text)
+
+
+def _drawing(width: int, height: int, body: str, text: str) -> dg.MetadataValue:
+    """An SVG, shown in the UI."""
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + 16 + 14 * len(names)}" '
-        f'font-family="sans-serif" font-size="12"><rect width="{width}" height="{height}" fill="#f4f4f5"/>{body}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12">{body}</svg>'
     )
-    encoded = base64.b64encode(svg.encode()).decode()
-    return dg.MetadataValue.md(f"![curves](data:image/svg+xml;base64,{encoded})")
+    return dg.MetadataValue.md(f"![{text}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
 
 
 def _thinned(count: int) -> Iterable[int]:

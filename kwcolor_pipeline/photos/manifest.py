@@ -41,10 +41,10 @@ class ManifestRow(BaseModel):
     source_id: str = Field(description="The source's own identifier")
     file_url: str = Field(description="Where the picture's bytes come from")
     landing_url: str | None = Field(None, description="Page for people about this photograph")
-    title: str | None = None
-    creator: str | None = None
-    licence: str | None = None
-    licence_url: str | None = None
+    title: str | None = Field(None, description="What the source calls it")
+    creator: str | None = Field(None, description="Who made it, as the source says")
+    licence: str | None = Field(None, description="The licence, or that there is none needed, as the source says")
+    licence_url: str | None = Field(None, description="The licence's text")
     date_text: str | None = Field(None, description="The date as the source writes it")
     year_taken: int | None = Field(None, description="Year of exposure; of a range, its first year")
     year_taken_last: int | None = Field(None, description="Last year that the date may mean")
@@ -57,12 +57,12 @@ class ManifestRow(BaseModel):
     checked_at: datetime.datetime | None = Field(None, description="When the archive last confirmed it, UTC")
     width: int | None = Field(None, description="pixels, after EXIF orientation")
     height: int | None = Field(None, description="pixels, after EXIF orientation")
-    bytes: int | None = None
-    mime: str | None = None
-    status: Status
+    bytes: int | None = Field(None, description="Size of the file")
+    mime: str | None = Field(None, description="Type of the picture, from its bytes")
+    status: Status = Field(description="stored, rejected or failed")
     reason: str | None = Field(None, description="Why it was rejected or failed: a short word, then details")
-    etag: str | None = None
-    last_modified: str | None = None
+    etag: str | None = Field(None, description="The file's version as its server names it; of a local file, its own")
+    last_modified: str | None = Field(None, description="When the server says that the file changed")
 
 
 _UTC = pa.timestamp("us", tz="UTC")

@@ -1,184 +1,70 @@
-"""What is written beside an asset stays small whatever happened, and says what it leaves out."""
+"""What is shown on an asset: it says the right numbers, and it is what the UI can draw."""
 
 import base64
-import datetime
+import re
+from xml.etree import ElementTree
 
 import dagster as dg
-import numpy as np
-import pytest
-from PIL import Image
 
-from kwcolor_pipeline.assets.crawl_result import describe_crawl
-from kwcolor_pipeline.crawling.crawl import CrawlReport
-from kwcolor_pipeline.crawling.requesting import HostTraffic
-from kwcolor_pipeline.orchestration.checks import stored_some
-from kwcolor_pipeline.orchestration.metadata import (
-    count_table,
-    curve,
-    file_picture,
-    most_frequent,
-    page,
-    some_of,
-    table,
-    thumbnail_sheet,
-)
-from kwcolor_pipeline.photos.manifest import ManifestRow, Status, write_manifest
-from kwcolor_pipeline.photos.store import PhotoStore
-from kwcolor_pipeline.settings import Settings
-from kwcolor_pipeline_tests.photos.pictures import encoded
+from kwcolor_pipeline.definitions import ASSETS
+from kwcolor_pipeline.orchestration.metadata import bars, columns, count_table, curve
+from kwcolor_pipeline.photos.manifest import SCHEMA
 
-#: What Dagster's database may get for one event.
-LARGEST_EVENT = 200 * 1024
-MANY = 100_000
-LONG = "The listing https://example.org/?page=1 could not be read (" + "very " * 20_000 + "long); crawl 1943 again."
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def size_of(metadata):
-    """Bytes of the event that holds this metadata, as Dagster stores it."""
-    return len(dg.serialize_value(dg.AssetMaterialization("asset", metadata=metadata)).encode())
+def drawing(shown: dg.MetadataValue) -> ElementTree.Element:
+    """The SVG of a Markdown picture."""
+    (encoded,) = re.findall(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", str(shown.value))
+    return ElementTree.fromstring(base64.b64decode(encoded))
 
 
-@pytest.mark.parametrize(
-    "built",
-    [
-        pytest.param(lambda: {"sentences": dg.MetadataValue.json(some_of([LONG] * MANY))}, id="sentences"),
-        pytest.param(lambda: {"counts": count_table({f"{n} {LONG}": n for n in range(1000)}, "reason")}, id="counts"),
-        pytest.param(lambda: {"many": count_table({f"r{n}": n for n in range(MANY)}, "reason")}, id="many counts"),
-        pytest.param(lambda: {"rows": table([{"host": f"{n}.org", "asked": n} for n in range(MANY)])}, id="many rows"),
-        pytest.param(lambda: {"cells": table([{"host": LONG, "asked": 1.5}] * 50)}, id="long cells"),
-        pytest.param(
-            lambda: {"curve": curve([{"a": n % 7, "b": n, "c": 1 / (n + 1)} for n in range(MANY)], ["a", "b", "c"])},
-            id="epochs",
-        ),
-        pytest.param(lambda: {"report": page("\n".join(["| photograph | 1.0 |"] * MANY))}, id="report"),
-    ],
-)
-def test_every_builder_stays_small(built):
-    assert size_of(built()) < LARGEST_EVENT / 2
+def texts(svg: ElementTree.Element) -> list[str]:
+    return [text.text or "" for text in svg.iter(f"{SVG}text")]
 
 
-def test_sentences_that_are_left_out_are_counted_and_long_ones_keep_their_remedy():
-    assert some_of(["one", "two"]) == ["one", "two"]
-    shown = some_of([f"sentence {number}" for number in range(25)])
-    assert shown[:20] == [f"sentence {number}" for number in range(20)]
-    assert shown[20:] == ["… and 5 more."]
-    (short,) = some_of([LONG])
-    assert short.startswith("The listing https://example.org/?page=1 could not be read")
-    assert short.endswith("long); crawl 1943 again.")
+def test_bars_are_as_tall_as_their_counts_and_keep_their_order():
+    svg = drawing(bars({"1941": {"kept": 30, "rejected": 10}, "1942": {"kept": 5, "rejected": 0}}, "years"))
+    drawn = [rect for rect in svg.iter(f"{SVG}rect") if rect.get("width") == "12"]
+    tall = [float(rect.get("height", "")) for rect in drawn]
+    assert [height / tall[0] for height in tall] == [1, 10 / 30, 5 / 30, 0]
+    kept, rejected, other, _ = drawn
+    assert float(rejected.get("y", "")) + tall[1] == float(kept.get("y", ""))  # on top of it
+    assert float(kept.get("y", "")) + tall[0] == float(other.get("y", "")) + tall[2]  # on one line
+    assert (kept.get("x"), rejected.get("x"), other.get("x")) == ("6", "6", "22")
+    assert kept.get("fill") == other.get("fill") != rejected.get("fill")
+    assert texts(svg) == ["1941", "40", "1942", "5", "■ kept", "■ rejected"]
 
 
-def test_small_counts_are_added_up_and_none_is_lost():
-    counts = {f"reason {number}": number for number in range(200)}
-    largest = most_frequent(counts)
-    assert len(largest) == 50
-    assert next(iter(largest)) == "reason 199"
-    assert sum(largest.values()) == sum(counts.values())
-    assert list(largest)[-1] == "151 others"
-    assert most_frequent({"a": 1, "b": 2}) == {"b": 2, "a": 1}
+def test_bars_of_all_years_fit_into_the_drawing_and_stay_small():
+    shown = bars({str(year): {"kept": 123_456, "rejected": 7_890} for year in range(1935, 1980)}, "years")
+    svg = drawing(shown)
+    assert max(float(rect.get("x", 0)) + 12 for rect in svg.iter(f"{SVG}rect")) <= float(svg.get("width", 0))
+    assert len(str(shown.value)) < 30_000
 
 
-def test_a_long_table_says_how_many_rows_it_leaves_out():
-    text = table([{"host": f"host{number}"} for number in range(60)]).value
-    assert "host49" in text
-    assert "host50" not in text
-    assert text.endswith("… and 10 more.")
+def test_nothing_yet_is_drawn_and_said():
+    assert texts(drawing(bars({}, "years"))) == []
+    assert texts(drawing(curve([], ["ciede2000"]))) == []
+    assert count_table({}, "reason").value == "none"
 
 
-def svg_of(history):
-    text = curve(history, ["loss"]).value
-    return base64.b64decode(text.partition("base64,")[2].removesuffix(")")).decode()
+def test_a_curve_says_where_it_begins_and_ends():
+    svg = drawing(curve([{"ciede2000": 12.5}, {"ciede2000": 9.0}, {"ciede2000": 10.25}], ["ciede2000"]))
+    assert texts(svg) == ["ciede2000: 12.5 → 10.2"]
+    (line,) = svg.iter(f"{SVG}polyline")
+    heights = [float(point.partition(",")[2]) for point in line.get("points", "").split()]
+    assert heights[0] < heights[2] < heights[1]  # SVG counts from the top
 
 
-def points_of(svg):
-    return svg.partition('points="')[2].partition('"')[0].split()
-
-
-def test_a_long_curve_keeps_its_end_and_a_short_one_all_its_points():
-    points = points_of(svg_of([{"loss": float(number)} for number in range(10)]))
-    assert len(points) == 10
-    assert points[0].startswith("10.0,")
-    many = svg_of([{"loss": float(number)} for number in range(MANY)])
-    points = points_of(many)
-    assert 100 < len(points) <= 300
-    assert points[-1] == "410.0,10.0"
-    assert "0 → 1e+05" in many
-
-
-def test_a_large_file_is_no_thumbnail(tmp_path):
-    small, large = tmp_path / "preview.webp", tmp_path / "original.webp"
-    small.write_bytes(b"webp")
-    large.write_bytes(bytes(1_000_000))
-    assert set(file_picture(small, "text")) == {"preview"}
-    assert file_picture(large, "text") == {}
-
-
-def noise(seed):
-    return encoded(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (128, 128, 3), np.uint8)))
-
-
-@pytest.fixture
-def crawled_badly(tmp_path):
-    """What a crawl says of a year in which everything went wrong, many times over, in long words."""
-    store, manifest = PhotoStore(tmp_path / "photos"), tmp_path / "1943.parquet"
-    now = datetime.datetime.now(datetime.UTC)
-    rows = [
-        ManifestRow(
-            photo_id=store.put(noise(seed), "JPEG"),
-            source="loc",
-            source_id=str(seed),
-            file_url=f"https://example.org/{seed}.jpg",
-            retrieved_at=now,
-            status=Status.STORED,
-        )
-        for seed in range(30)
-    ]
-    write_manifest(manifest, rows)
-    return CrawlReport(
-        asset="crawled_photos",
-        key="1943",
-        rows=2 * MANY,
-        listed=2 * MANY,
-        stored=0,
-        rejected={f"reason_{number}": number for number in range(2000)},
-        failed=MANY,
-        downloaded=MANY,
-        bytes=10**12,
-        data_version="0" * 64,
-        manifest=manifest,
-        incomplete=[LONG] * 20_000,
-        hosts={f"host{number}.example.org": HostTraffic(requests=number) for number in range(MANY)},
-        listing_fingerprint=None,
-    )
-
-
-def test_a_crawl_in_which_everything_went_wrong_is_told_in_small_events(crawled_badly, tmp_path):
-    logged = []
-
-    class Log:
-        warning = info = staticmethod(logged.append)
-
-    class Context:
-        log = Log()
-
-    result = describe_crawl(Context(), crawled_badly, Settings(home=tmp_path))  # type: ignore[arg-type]
-    assert "thumbnails" in result.metadata
-    assert size_of(result.metadata) < LARGEST_EVENT
-    assert "host99999.example.org" in result.metadata["hosts"].value
-    assert len(result.metadata["problems"].value) == 21
-    assert len(logged) == 21
-    assert max(map(len, logged)) < 1000
-    (check,) = result.check_results
-    assert not check.passed
-    assert size_of(check.metadata) + len(check.description) < LARGEST_EVENT / 2
-
-
-def test_a_thumbnail_sheet_of_pure_noise_stays_small(tmp_path):
-    store = PhotoStore(tmp_path / "photos")
-    sheet = thumbnail_sheet(store, [store.put(noise(seed), "JPEG") for seed in range(30)])
-    assert 10_000 < size_of(sheet) < LARGEST_EVENT / 2
-
-
-def test_a_check_names_the_most_frequent_reasons():
-    check = stored_some("crawled_photos", 10, 0, {"http_404": 7, "too_large": 3})
-    assert "(http_404 7, too_large 3)" in check.description
-    assert check.metadata["reasons"].value == {"http_404": 7, "too_large": 3}
+def test_every_column_of_the_manifests_is_explained():
+    wanted = columns(SCHEMA)["dagster/column_schema"]
+    assert [column.name for column in wanted.columns] == SCHEMA.names
+    assert [column.name for column in wanted.columns if not column.description] == []
+    shown = {
+        spec.key.to_user_string(): spec.metadata.get("dagster/column_schema")
+        for asset in ASSETS
+        for spec in asset.specs
+        if spec.partitions_def
+    }
+    assert shown == {"crawled_photos": wanted, "korean_war_photos": wanted}
