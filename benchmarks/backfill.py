@@ -225,16 +225,18 @@ class Client:
     def _timed(self, name: str, variables: Variables) -> tuple[str, float, int, str | None]:
         document = self._queries[name]
         start = time.perf_counter()
+        asked = {"query": document, "variables": variables, "operationName": name}
         try:
-            answer = self._session.post(
-                self._address, json={"query": document, "variables": variables, "operationName": name}, timeout=300
-            )
-            body = answer.content
+            try:
+                answer = self._session.post(self._address, json=asked, timeout=300)
+            except requests.ConnectionError:
+                # A connection that the server closed as it was used again: browsers ask once more, too.
+                answer = self._session.post(self._address, json=asked, timeout=300)
         except requests.RequestException as error:
             return name, time.perf_counter() - start, 0, type(error).__name__
         seconds = time.perf_counter() - start
-        problems = json.loads(body).get("errors") if answer.status_code == 200 else answer.status_code
-        return name, seconds, len(body), str(problems)[:300] if problems else None
+        problems = answer.json().get("errors") if answer.status_code == 200 else answer.status_code
+        return name, seconds, len(answer.content), str(problems)[:300] if problems else None
 
 
 _STATE = """query State($backfill: String!, $filter: RunsFilter!) {

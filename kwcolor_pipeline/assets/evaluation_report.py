@@ -103,7 +103,7 @@ def evaluation_report(
             "ciede2000_of_versions": _score_of_versions(tracking),
             "test_photographs": len(evaluation.rows_of(GAN)),
             "reused": comparison.reused,
-            **tested,
+            **{name: round(value, 4) for name, value in tested.items()},
             **links,
         },
         data_version=dg.DataVersion(comparison.result.data_version),

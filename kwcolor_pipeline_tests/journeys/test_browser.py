@@ -3,14 +3,15 @@
 import math
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from kwcolor_pipeline_tests.journeys.conftest import CHROMIUM
+from kwcolor_pipeline_tests.journeys.photographs import PhotoFolder
 from kwcolor_pipeline_tests.journeys.user_interface import UserInterface, Visit, environment, kwcolor, running_ui, stop
 
 pytestmark = [
@@ -26,26 +27,73 @@ GROUPS = {
     "models": {"pretrained_generator", "critic", "gan_model"},
     "results": {"evaluation_report", "colorized_gallery"},
 }
+ASSETS = set().union(*GROUPS.values())
 #: The sample has two colour photographs of that year.
 YEAR = "2011"
+#: Years that only the folder has: two with photographs, and one whose files are none.
+FOLDER_YEARS = {"1941": 6, "1942": 6, "1943": 3}
+BROKEN_YEAR = "1943"
+TARGET_YEAR = "1951"
+_QUERY_OF_BADGES = "AssetStaleStatusDataQuery"
+_RUN_MS = 180_000
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[PhotoFolder, PhotoFolder]:
+    """The operator's own photographs, empty at first: in colour, and of the target."""
+    root = tmp_path_factory.mktemp("folders")
+    return PhotoFolder(root / "colour"), PhotoFolder(root / "target")
+
+
+@pytest.fixture(scope="module")
+def settings(folders: tuple[PhotoFolder, PhotoFolder]) -> dict[str, str]:
+    colour, target = folders
+    return {
+        "KWCOLOR_SOURCES": f"sample,folder:{colour.root}",
+        "KWCOLOR_KOREAN_WAR_SOURCES": f"sample,folder:{target.root}",
+        "KWCOLOR_TRAINING__SEED": "7",
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Path:
     """The whole graph on the embedded photographs, trained twice with different seeds."""
     home = tmp_path_factory.mktemp("browser") / "home"
-    for seed in ("0", "7"):
-        done = subprocess.run(
-            kwcolor("run"), env=environment(home, SEED=seed), cwd=home.parent, capture_output=True, text=True
-        )
+    for seed in ("0", settings["KWCOLOR_TRAINING__SEED"]):
+        variables = environment(home) | settings | {"KWCOLOR_TRAINING__SEED": seed}
+        done = subprocess.run(kwcolor("run"), env=variables, cwd=home.parent, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return home
 
 
 @pytest.fixture(scope="module")
-def ui(home: Path) -> Iterator[UserInterface]:
-    with running_ui(home) as ui:
+def ui(home: Path, settings: dict[str, str]) -> Iterator[UserInterface]:
+    with running_ui(home, settings) as ui:
         yield ui
+
+
+@pytest.fixture(scope="module")
+def backfill(
+    ui: UserInterface, chromium: Browser, screenshots: Path, folders: tuple[PhotoFolder, PhotoFolder]
+) -> Iterator[str]:
+    """The id of a backfill of the folder's years, launched from the partitions page and finished by the daemon."""
+    colour, _ = folders
+    colour.add(FOLDER_YEARS)
+    for file in (colour.root / BROKEN_YEAR).iterdir():
+        file.write_bytes(b"not a picture")
+    window = Visit(chromium, screenshots)
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/crawled_photos?view=partitions")
+    launchpad = _choose_years(page, "crawled_photos", FOLDER_YEARS)
+    expect(launchpad.get_by_text("3 partitions", exact=True)).to_be_visible()
+    window.shoot("dagster-launchpad-backfill")
+    launchpad.get_by_role("button", name="Launch backfill").click()
+    page.get_by_role("link", name="View", exact=True).click()
+    page.wait_for_url("**/runs/b/*")
+    # A failed check does not unmake its year.
+    expect(page.get_by_text("100% completed")).to_be_visible(timeout=_RUN_MS)
+    yield re.sub(r".*/runs/b/(\w+).*", r"\1", page.url)
+    page.context.close()
 
 
 @pytest.fixture
@@ -71,6 +119,22 @@ def _assert_loaded(images: Locator) -> None:
         assert image.evaluate("image => image.naturalWidth") > 0, image.get_attribute("alt")
 
 
+def _assert_drawn(page: Page, name: str) -> None:
+    """Below the heading Dagster has drawn a graph with a line of its own colour."""
+    canvas = page.get_by_text(name, exact=True).locator("xpath=following::canvas[1]")
+    expect(canvas).to_be_visible()
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_function(_HAS_A_LINE, arg=canvas.element_handle())
+
+
+# Whether a canvas has pixels that are neither transparent nor grey.
+_HAS_A_LINE = """canvas => {
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 0; i < pixels.length; i += 4)
+        if (pixels[i + 3] > 200 && pixels[i + 2] - pixels[i] > 60) return true;
+    return false;
+}"""
+
 # What the graph page draws: [text, is a group, left, top, right, bottom] of every box with a text.
 _BOXES = """() => [...document.querySelectorAll('foreignObject')].filter(box => box.textContent).map(box => {
     const at = box.getBoundingClientRect();
@@ -84,15 +148,60 @@ def _is_short_for(shown: str, name: str) -> bool:
     return shown == name or ("…" in shown and name.startswith(beginning) and name.endswith(end))
 
 
-def test_asset_graph_shows_ten_assets_in_their_groups(ui: UserInterface, visit: Any) -> None:
-    window = visit(width=2560, height=1300)
-    page = window.page
+def _open_graph(page: Page, ui: UserInterface) -> None:
+    """The page of the whole graph, with all assets in their groups."""
     page.goto(f"{ui.dagster}/asset-groups")
     for group in GROUPS:
         expect(page.locator("foreignObject").get_by_text(group, exact=True)).to_be_visible()
     page.keyboard.press("Alt+KeyE")  # expand all groups
-    count = len(GROUPS) + sum(map(len, GROUPS.values()))
-    page.wait_for_function(f"({_BOXES})().length === {count}")
+    page.wait_for_function(f"({_BOXES})().length === {len(GROUPS) + len(ASSETS)}")
+
+
+def _badges(visit: Any, ui: UserInterface, screenshot: str) -> set[str]:
+    """The assets of which the graph says that they are out of step with what they are made from."""
+    window = visit(width=3200, height=1300)  # narrower, and boxes are drawn without their texts
+    page = window.page
+    _open_graph(page, ui)
+
+    def is_about_badges(response: Response) -> bool:
+        return _QUERY_OF_BADGES in (response.request.post_data or "")
+
+    # Asked every few seconds: when the second answer comes the first one is on the screen.
+    for _ in range(2):
+        with page.expect_response(is_about_badges):
+            pass
+    page.wait_for_function(f"!({_BOXES})().some(box => box[0].includes('Loading'))")
+    window.shoot(screenshot)
+    marked = [text for text, is_group, *_ in page.evaluate(_BOXES) if "Unsynced" in text and not is_group]
+    assert all(sum(name in text for name in ASSETS) == 1 for text in marked)
+    return {name for name in ASSETS if any(name in text for text in marked)}
+
+
+def _choose_years(page: Page, asset: str, years: Iterable[str]) -> Locator:
+    """Press "Materialize" on the asset's page and choose the years; gives the dialog."""
+    page.get_by_role("button", name="Materialize").click()
+    launchpad = page.get_by_role("dialog").filter(has_text=f"Launch runs to materialize {asset}")
+    launchpad.get_by_text("Select a partition").click()
+    for year in years:
+        page.get_by_placeholder("Filter partitions").fill(year)
+        page.get_by_role("menuitem").filter(has=page.get_by_title(year, exact=True)).click()
+    launchpad.get_by_text("Launch runs to materialize").click()  # closes the list of years
+    expect(page.get_by_placeholder("Filter partitions")).to_be_hidden()
+    return launchpad
+
+
+def _finished_run(page: Page) -> str:
+    """Go from the notice of a launched run to its page, wait until it succeeded, and give the id's beginning."""
+    page.get_by_role("link", name="View", exact=True).click()
+    page.wait_for_url("**/runs/*")
+    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=_RUN_MS)
+    return page.url.rsplit("/", 1)[1][:8]
+
+
+def test_asset_graph_shows_ten_assets_in_their_groups(ui: UserInterface, visit: Any) -> None:
+    window = visit(width=2560, height=1300)
+    page = window.page
+    _open_graph(page, ui)
     # Nothing of the pipeline is grey any more: what has no years carries the colour of a materialization.
     page.wait_for_load_state("networkidle")
     window.shoot("dagster-asset-graph")
@@ -106,9 +215,7 @@ def test_asset_graph_shows_ten_assets_in_their_groups(ui: UserInterface, visit: 
                 for box in boxes
                 if not box[1] and left <= box[2] and top <= box[3] and box[4] <= right and box[5] <= bottom
             ]
-            found[group] = {
-                name for name in set().union(*GROUPS.values()) if any(_is_short_for(i, name) for i in inside)
-            }
+            found[group] = {name for name in ASSETS if any(_is_short_for(i, name) for i in inside)}
     assert found == GROUPS
 
 
@@ -116,19 +223,11 @@ def test_year_is_materialized_from_the_launchpad_and_its_thumbnails_are_seen(ui:
     window = visit()
     page = window.page
     page.goto(f"{ui.dagster}/assets/crawled_photos")
-    page.get_by_role("button", name="Materialize").click()
-    launchpad = page.get_by_role("dialog").filter(has_text="Launch runs to materialize crawled_photos")
-    launchpad.get_by_text("Select a partition").click()
-    page.get_by_placeholder("Filter partitions").fill(YEAR)
-    page.get_by_role("menuitem").filter(has=page.get_by_title(YEAR, exact=True)).click()
-    launchpad.get_by_text("Launch runs to materialize").click()  # closes the list of years
+    launchpad = _choose_years(page, "crawled_photos", [YEAR])
     expect(launchpad.get_by_text("1 partition", exact=True)).to_be_visible()
     window.shoot("dagster-launchpad-year")
     launchpad.get_by_role("button", name="Launch 1 run").click()
-    page.get_by_role("link", name="View", exact=True).click()
-    page.wait_for_url("**/runs/*")
-    run = page.url.rsplit("/", 1)[1][:8]
-    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=180_000)
+    run = _finished_run(page)
     window.shoot("dagster-run")
 
     page.goto(f"{ui.dagster}/assets/crawled_photos?view=partitions&partition={YEAR}")
@@ -139,6 +238,101 @@ def test_year_is_materialized_from_the_launchpad_and_its_thumbnails_are_seen(ui:
     _assert_loaded(sheet.get_by_role("img", name="some of the photographs"))
     expect(sheet).to_have_css("opacity", "1")
     window.shoot("dagster-thumbnails")
+
+
+def test_badges_follow_a_new_photograph_of_the_target_until_it_is_shown(
+    ui: UserInterface, visit: Any, folders: tuple[PhotoFolder, PhotoFolder]
+) -> None:
+    """Nothing is marked while all is in step; then what is made from the target is, and nothing else."""
+    assert _badges(visit, ui, "dagster-badges-before") == set()
+    folders[1].add_grey(TARGET_YEAR, "skimage", "data/camera.png")
+    window = visit()
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/korean_war_photos?view=partitions")
+    _choose_years(page, "korean_war_photos", [TARGET_YEAR]).get_by_role("button", name="Launch 1 run").click()
+    _finished_run(page)
+    assert _badges(visit, ui, "dagster-badges") == GROUPS["results"]
+
+    page.goto(f"{ui.dagster}/assets/evaluation_report")
+    page.get_by_text("Unsynced (1)").hover()
+    expect(page.get_by_text("1 upstream data version change")).to_be_visible()
+    expect(page.get_by_text("korean_war_photos has a new data version")).to_be_visible()
+    window.shoot("dagster-badge-says-why")
+
+    page.goto(f"{ui.dagster}/asset-groups")
+    page.get_by_role("button", name="Materialize all").locator("xpath=following::button[1]").click()
+    page.get_by_role("menuitem", name="Materialize unsynced").click()
+    unsynced = page.get_by_role("dialog").filter(has_text="Materialize unsynced assets")
+    # Years that nobody has crawled count as well; whether to crawl them is another question.
+    for name in ("crawled_photos", "korean_war_photos"):
+        unsynced.get_by_text(name, exact=True).locator("xpath=preceding::label[1]").first.click()
+    window.shoot("dagster-materialize-unsynced")
+    unsynced.get_by_role("button", name="Materialize 2 assets").click()
+    _finished_run(page)
+    assert _badges(visit, ui, "dagster-badges-after") == set()
+
+
+def test_years_are_backfilled_from_the_partitions_page(ui: UserInterface, visit: Any, backfill: str) -> None:
+    """What they are materialized for is marked, and no more."""
+    window = visit()
+    page = window.page
+    page.goto(f"{ui.dagster}/runs/b/{backfill}")
+    for year in FOLDER_YEARS:
+        expect(page.get_by_text(year, exact=True)).to_be_visible()
+    window.shoot("dagster-backfill")
+    for year, count in FOLDER_YEARS.items():
+        page.goto(f"{ui.dagster}/assets/crawled_photos?view=partitions&partition={year}")
+        expect(page.get_by_text("Materialized", exact=True)).to_be_visible()
+        listed = page.get_by_role("row").filter(has=page.get_by_text("listed", exact=True))
+        expect(listed).to_contain_text(str(count))
+    assert _badges(visit, ui, "dagster-badges-after-backfill") == {"deduplicated_photos"}
+
+
+@pytest.mark.usefixtures("backfill")
+def test_failed_check_says_which_year_and_why(ui: UserInterface, visit: Any) -> None:
+    window = visit()
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/crawled_photos?view=checks")
+    page.get_by_text("Execution history", exact=True).click()
+    rows = page.get_by_role("row")
+    failed = rows.filter(has_text="Failed")
+    expect(failed).to_have_count(1)
+    expect(failed).to_contain_text(BROKEN_YEAR)
+    expect(failed).to_contain_text("None of the 3 photographs that the sources list was stored: 3 not an image.")
+    for year in set(FOLDER_YEARS) - {BROKEN_YEAR}:
+        expect(rows.filter(has_text=year)).to_contain_text("Passed")
+    window.shoot("dagster-failed-check")
+
+
+@pytest.mark.usefixtures("backfill")
+def test_numbers_of_the_years_are_drawn(ui: UserInterface, visit: Any) -> None:
+    window = visit(height=1800)
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/crawled_photos")
+    expect(page.get_by_text("Why it was rejected or failed: a short word, then details")).to_be_visible()
+    window.shoot("dagster-columns")
+    page.get_by_text("Plots", exact=True).click()
+    for name in ("stored", "rejected_share"):
+        _assert_drawn(page, name)
+    window.shoot("dagster-plots-of-years")
+
+
+def test_pictures_of_counts_and_of_versions_are_shown(ui: UserInterface, visit: Any) -> None:
+    window = visit(height=1300)
+    page = window.page
+    page.goto(f"{ui.dagster}/assets/curated_photos")
+    page.get_by_role("row").filter(has_text="by_year").get_by_text("[Show Markdown]").click()
+    sheet = page.get_by_role("dialog").filter(has_text="by_year")
+    _assert_loaded(sheet.get_by_role("img", name="photographs of each year"))
+    expect(sheet).to_have_css("opacity", "1")
+    window.shoot("dagster-counts-of-years")
+    page.goto(f"{ui.dagster}/assets/evaluation_report")
+    versions = page.get_by_role("img", name="CIEDE2000 of each version")
+    _assert_loaded(versions)
+    window.shoot("dagster-versions")
+    page.get_by_text("Plots", exact=True).click()
+    _assert_drawn(page, "test_ciede2000")
+    window.shoot("dagster-plots-of-versions")
 
 
 def test_training_page_shows_curves_and_preview(ui: UserInterface, visit: Any) -> None:

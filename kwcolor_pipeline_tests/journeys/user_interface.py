@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +58,15 @@ def _free_ports() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def running_ui(home: Path) -> Iterator[UserInterface]:
-    """`kwcolor ui` over a home, on ports of its own."""
+def running_ui(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[UserInterface]:
+    """`kwcolor ui` over a home, on ports of its own; ``settings`` are environment variables."""
     dagster, mlflow = _free_ports()
     log = home.parent / "ui.log"
     command = kwcolor("ui", "--dagster-port", str(dagster), "--mlflow-port", str(mlflow))
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=environment(home),
+            env=environment(home) | dict(settings or {}),
             cwd=home.parent,
             stdout=output,
             stderr=subprocess.STDOUT,
