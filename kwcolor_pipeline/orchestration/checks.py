@@ -33,13 +33,13 @@ def stored_some(asset: str, listed: int, stored: int, reasons: dict[str, int]) -
     """The result of that check for one year."""
     passed = stored > 0 or listed == 0
     largest = most_frequent(reasons, "other reasons")
-    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in largest.items())
+    why = ", ".join(f"{reason.replace('_', ' ')}: {count}" for reason, count in largest.items())
     return dg.AssetCheckResult(
         check_name=STORED_SOME,
         asset_key=asset,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=None if passed else f"None of the {listed} photographs that the sources list was stored: {why}.",
+        description=None if passed else f"None of the {listed} photographs that the sources list was stored ({why}).",
         metadata={"listed": listed, "stored": stored, "reasons": count_table(reasons, "reason")},
     )
 

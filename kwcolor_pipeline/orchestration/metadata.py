@@ -1,8 +1,7 @@
 """Metadata that people want to see on an asset: counts, tables, columns, thumbnails, curves, bars.
 
 Everything here is small, whatever it is given: Dagster's UI loads all of it with every event. Of numbers it draws
-graphs itself, over the years or over time, so what should be followed is a number of its own and not only part of a
-table.
+graphs itself, over the years or over time, so what should be followed is a number of its own and not only in a table.
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
@@ -27,8 +26,8 @@ MIN_CHANGE = "trains_by_itself_from"
 
 _THUMBNAILS = 24
 _COLOURS = ("#2563eb", "#d97706", "#059669")
-# Of a kind, what one event holds at most: sentences, lines of a table, points of a curve, characters.
-_SENTENCES, _LINES, _POINTS = 20, 50, 300
+# Of a kind, what one event holds at most: sentences, lines of a table, points of a curve, bars, characters.
+_SENTENCES, _LINES, _POINTS, _BARS = 20, 50, 300, 100
 _LONG_SENTENCE, _LONG_CELL, _LONG_PAGE = 500, 100, 60_000
 
 
@@ -136,7 +135,8 @@ def curve(history: Sequence[Mapping[str, float]], names: Sequence[str], text: st
 
 
 def bars(counts: Mapping[str, Mapping[str, int]], text: str) -> dg.MetadataValue:
-    """A bar for each name as a small SVG, in the order given, stacked from its parts; their sum above it."""
+    """A bar for each name, of the last ones, as a small SVG: stacked from its parts, with their sum above it."""
+    counts = dict(list(counts.items())[-_BARS:])
     parts = list(dict.fromkeys(part for stack in counts.values() for part in stack))
     colour_of = {part: _COLOURS[number % len(_COLOURS)] for number, part in enumerate(parts)}
     highest = max((sum(stack.values()) for stack in counts.values()), default=0) or 1
@@ -147,6 +147,8 @@ def bars(counts: Mapping[str, Mapping[str, int]], text: str) -> dg.MetadataValue
     for place, (name, stack) in enumerate(counts.items()):
         left, level = 6 + step * place, float(foot)
         for part, count in stack.items():
+            if not count:
+                continue
             tall = height * count / highest
             level -= tall
             body.append(f'<rect x="{left}" y="{level:.1f}" width="12" height="{tall:.1f}" fill="{colour_of[part]}"/>')

@@ -298,7 +298,7 @@ def test_failed_check_says_which_year_and_why(ui: UserInterface, visit: Any) -> 
     failed = rows.filter(has_text="Failed")
     expect(failed).to_have_count(1)
     expect(failed).to_contain_text(BROKEN_YEAR)
-    expect(failed).to_contain_text("None of the 3 photographs that the sources list was stored: 3 not an image.")
+    expect(failed).to_contain_text("None of the 3 photographs that the sources list was stored (not an image: 3).")
     for year in set(FOLDER_YEARS) - {BROKEN_YEAR}:
         expect(rows.filter(has_text=year)).to_contain_text("Passed")
     window.shoot("dagster-failed-check")

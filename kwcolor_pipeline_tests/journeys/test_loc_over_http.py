@@ -95,7 +95,7 @@ def test_pictures_that_are_none_fail_the_year_with_their_reasons(library, crawl,
     assert (metadata["listed"], metadata["stored"]) == (2, 0)
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
-    assert "1 not an image" in check.description
+    assert "not an image: 1" in check.description
     rows = read_manifest(tmp_path / "home" / "manifests" / "crawled_photos" / "1943.parquet")
     assert {row.status for row in rows} == {Status.REJECTED}
 

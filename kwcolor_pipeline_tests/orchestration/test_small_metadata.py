@@ -13,6 +13,7 @@ from kwcolor_pipeline.crawling.crawl import CrawlReport
 from kwcolor_pipeline.crawling.requesting import HostTraffic
 from kwcolor_pipeline.orchestration.checks import stored_some
 from kwcolor_pipeline.orchestration.metadata import (
+    bars,
     count_table,
     curve,
     file_picture,
@@ -50,6 +51,7 @@ def size_of(metadata):
             lambda: {"curve": curve([{"a": n % 7, "b": n, "c": 1 / (n + 1)} for n in range(MANY)], ["a", "b", "c"])},
             id="epochs",
         ),
+        pytest.param(lambda: {"bars": bars({f"{n}": {"kept": n, "rejected": n} for n in range(MANY)}, "")}, id="bars"),
         pytest.param(lambda: {"report": page("\n".join(["| photograph | 1.0 |"] * MANY))}, id="report"),
     ],
 )
@@ -180,5 +182,5 @@ def test_a_thumbnail_sheet_of_pure_noise_stays_small(tmp_path):
 
 def test_a_check_names_the_most_frequent_reasons():
     check = stored_some("crawled_photos", 10, 0, {"http_404": 7, "too_large": 3})
-    assert "7 http 404, 3 too large" in (check.description or "")
+    assert "(http 404: 7, too large: 3)" in (check.description or "")
     assert "| http_404 | 7 |" in check.metadata["reasons"].value
