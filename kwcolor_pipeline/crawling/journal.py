@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pydantic
 
@@ -110,9 +109,9 @@ class _Elsewhere:
 
 def _stored_from_the_network(manifest: Path) -> pa.Table:
     table = pq.read_table(manifest, columns=[*_PICTURES.names, "status"])
-    is_local = pc.starts_with(table["file_url"], "file:")
-    wanted = pc.and_not(pc.equal(table["status"], Status.STORED.value), is_local)
-    return table.filter(wanted).select(_PICTURES.names).cast(_PICTURES)
+    rows = zip(table["file_url"].to_pylist(), table["status"].to_pylist(), strict=True)
+    wanted = [status == Status.STORED and not address.startswith("file:") for address, status in rows]
+    return table.filter(pa.array(wanted, pa.bool_())).select(_PICTURES.names)
 
 
 def _append(handle: FileIO, line: bytes) -> None:
