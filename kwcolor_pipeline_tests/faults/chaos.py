@@ -209,9 +209,9 @@ class Faults:
 
     def _go_on(self) -> None:
         try:
-            while not self._stop.is_set():
+            while True:
                 for fault in FAULTS if self.plan.once else self._random.sample(FAULTS, len(FAULTS)):
-                    if self._stop.wait(self._random.uniform(*self.plan.pause)):
+                    if self._stop.wait(self._random.uniform(*self.plan.pause)) or self._is_late():
                         return
                     self._inject(fault)
                 if self.plan.once:
@@ -219,6 +219,9 @@ class Faults:
         except BaseException as problem:
             self._problem = problem
             raise
+
+    def _is_late(self) -> bool:
+        return not self.plan.once and time.monotonic() - self._began > self.plan.minutes * 60
 
     def _inject(self, fault: str) -> None:
         if not self.plan.once and self._random.random() < 0.8:  # now and then also while servers start
@@ -430,9 +433,8 @@ class Operator:
             self._report.actions["after_the_crawl"] += 1
 
 
-def disturbed(root: Path, plan: Plan) -> tuple[Report, dict[str, str], list[tuple[str, list[str]]]]:
-    """A world with faults, until it came to rest again; what happened, what is in its home, its model versions."""
-    report = Report()
+def disturbed(root: Path, plan: Plan, report: Report) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
+    """A world with faults, until it came to rest again; what is in its home, its model versions."""
     with _small_disk(root / "disk") as disk, world(root / "chaos", _home_on(root, disk)) as made:
         sources, kwcolor = made
         ui = Ui(kwcolor, report)
@@ -449,7 +451,9 @@ def disturbed(root: Path, plan: Plan) -> tuple[Report, dict[str, str], list[tupl
             _converge(kwcolor, ui, operator, report, plan)
         finally:
             ui.stop()
-        return report, contents(kwcolor.home), model_versions(kwcolor.home)
+            if disk is not None:  # which goes away
+                shutil.copytree(kwcolor.home.root, root / "chaos/home")
+        return contents(kwcolor.home), model_versions(kwcolor.home)
 
 
 def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report: Report, plan: Plan) -> None:
@@ -458,7 +462,7 @@ def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report:
     while report.waves == 0 or (time.monotonic() < deadline and not plan.once):
         years = sources.add(report.waves)
         report.waves += 1
-        operator.bring_up_to_date(years, max(deadline - time.monotonic(), 0) + 600)
+        operator.bring_up_to_date(years, max(deadline - time.monotonic(), 0) + 1200)
         report.versions.append(_versions(ui))
         print(f"wave {report.waves} is in the gallery", flush=True)
     while plan.once and not faults.over:
@@ -467,7 +471,7 @@ def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report:
 
 def _converge(kwcolor: Kwcolor, ui: Ui, operator: Operator, report: Report, plan: Plan) -> None:
     """Without faults: what an operator does, and then nothing may be left open on the pages."""
-    operator.bring_up_to_date({}, 600)
+    operator.bring_up_to_date({}, 1200)
     report.versions[-1] = _versions(ui)
     assert kwcolor.start(*RUN).wait(300) == 0, kwcolor.told()
     wait_for(lambda: not _left_open(ui), 300, f"rest: {_left_open(ui)}")
@@ -542,9 +546,9 @@ def _recorded_versions(kwcolor: Kwcolor) -> dict[str, str]:
     return found
 
 
-def compare(root: Path, plan: Plan) -> Report:
+def compare(root: Path, plan: Plan, report: Report) -> None:
     """Both worlds, and where they differ."""
-    report, files, models = disturbed(root, plan)
+    files, models = disturbed(root, plan, report)
     versions, calm_files, calm_models = undisturbed(root, report.waves)
     pairs: list[tuple[str, Any, Any]] = [("model versions", models, calm_models)]
     for name in sorted(files.keys() | calm_files.keys()):
@@ -553,7 +557,6 @@ def compare(root: Path, plan: Plan) -> Report:
         pairs += [(f"data version of {name} after wave {wave + 1}", here[name], there[name]) for name in there]
     report.compared = len(pairs)
     report.differences = [f"{name}: {here} instead of {there}" for name, here, there in pairs if here != there]
-    return report
 
 
 @contextlib.contextmanager
@@ -574,20 +577,7 @@ def _home_on(root: Path, disk: Path | None) -> Path:
     return (disk or root / "disk") / "home"
 
 
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--minutes", type=float, default=30)
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--json", type=Path, help="Write what happened here.")
-    arguments.add_argument("--once", action="store_true", help="Every fault once, on one wave, for a few seconds.")
-    arguments.add_argument("--work", type=Path, help="Folder that is made and kept; else a temporary one.")
-    asked = arguments.parse_args()
-    # Ends what was started and gives the disk back, also where it began in a shell's background.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit("stopped"))
-    with contextlib.ExitStack() as kept:
-        root = asked.work or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="kwcolor-chaos-")))
-        report = compare(root, once(asked.seed) if asked.once else Plan(asked.minutes, asked.seed))
+def _tell(report: Report, asked: argparse.Namespace) -> None:
     told = {
         "seed": asked.seed,
         "minutes": asked.minutes,
@@ -599,12 +589,31 @@ def main() -> int:
         "runs": dict(report.runs),
         "compared": report.compared,
         "differences": report.differences,
-        "in order": report.faults,
     }
-    print(json.dumps({name: value for name, value in told.items() if name != "in order"}, indent=2))
+    print(json.dumps(told, indent=2))
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(told, indent=2) + "\n")
+        asked.json.write_text(json.dumps(told | {"in order": report.faults}, indent=2) + "\n")
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--minutes", type=float, default=30)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--json", type=Path, help="Write what happened here.")
+    arguments.add_argument("--once", action="store_true", help="Every fault once, on one wave, for a few seconds.")
+    arguments.add_argument("--work", type=Path, help="Folder that is made and kept; else a temporary one.")
+    asked = arguments.parse_args()
+    # Ends what was started and gives the disk back, also where it began in a shell's background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("stopped"))
+    report = Report()
+    with contextlib.ExitStack() as kept:
+        root = asked.work or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="kwcolor-chaos-")))
+        try:
+            compare(root, once(asked.seed) if asked.once else Plan(asked.minutes, asked.seed), report)
+        finally:
+            _tell(report, asked)
     return 1 if report.differences else 0
 
 
