@@ -81,11 +81,11 @@ class Plan:
 
     minutes: float
     seed: int
-    pause: tuple[float, float] = (20.0, 45.0)
+    pause: tuple[float, float] = (10.0, 30.0)
     """seconds between faults"""
     command: tuple[float, float] = (5.0, 40.0)
     """seconds that a `kwcolor run` has until it is killed"""
-    patience: float = 20.0
+    patience: float = 45.0
     """seconds until there has to be something to be killed"""
     full: float = 40.0
     """seconds that the disk is full"""
