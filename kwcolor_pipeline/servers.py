@@ -1,19 +1,25 @@
-"""`kwcolor ui`: Dagster and MLflow as two servers of this machine, started and stopped together.
+"""`kwcolor ui`: the servers of Dagster and MLflow on this machine, started and stopped together.
 
-Belongs here: their commands and environment, waiting until they answer, and stopping them and
-everything that they started. What they show does not.
+Belongs here: their commands and environment, waiting until they answer, starting again what ended, and stopping
+them and everything that they started. What they show does not.
+
+Dagster is three: the code server, which holds the definitions and starts runs, the daemon, and the page's server.
+`dagster dev` would start them as well. It ends all of them, runs included, where one is killed; and one that fails by
+an error of its own neither works nor ends, because it waits for a pipe, so that nobody notices.
 """
 
 import contextlib
 import datetime
 import functools
 import importlib.resources
+import json
 import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +33,8 @@ from kwcolor_pipeline.home import write_bytes
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 
 _HOST = "127.0.0.1"
+#: Name of the server of Dagster's page.
+_PAGE = "Dagster"
 #: How often Dagster is asked whether it has its definitions.
 _LOOK_SECONDS = 15.0
 #: The error with which Dagster says that nobody answers where its definitions are.
@@ -42,11 +50,13 @@ class Server:
     """How one server is started and when it is up."""
 
     name: str
-    port: int
+    port: int | None
     port_option: str
     health_path: str
     command: list[str]
     log: Path
+    socket: Path | None = None
+    """where it listens, in place of a port"""
 
     @property
     def address(self) -> str:
@@ -62,14 +72,26 @@ def serve(
     say: Callable[[str], None] = functools.partial(print, flush=True),
     start_timeout: float = 180.0,
 ) -> int:
-    """Run both servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them cannot be started (1).
+    """Run the servers until Ctrl-C, SIGTERM or SIGHUP (0), or until one of them cannot be started (1).
 
-    One that ends by itself after it was up is started again, and one that was killed is no reason to stop the other.
+    One that ends by itself after it was up is started again, and the others, and runs that they started, go on.
     Where the settings name an MLflow server, only Dagster is started. ``module`` holds the Dagster
     definitions; ``start_timeout`` is in seconds. Has to be called in the main thread. Raises
     SettingsProblem for a port that is taken and for what MLflow's database has to be repaired for.
     """
-    servers = [_dagster_server(settings, dagster_port, module)]
+    with tempfile.TemporaryDirectory(prefix="kwcolor-") as sockets:
+        servers = _dagster_servers(settings, dagster_port, module, Path(sockets))
+        return _serve(settings, servers, dagster_port, mlflow_port, say, start_timeout)
+
+
+def _serve(
+    settings: Settings,
+    servers: list[Server],
+    dagster_port: int,
+    mlflow_port: int,
+    say: Callable[[str], None],
+    start_timeout: float,
+) -> int:
     if not _has_mlflow_server(settings):
         servers.append(_mlflow_server(settings, mlflow_port))
     for server in servers:
@@ -79,11 +101,16 @@ def serve(
     environment = _environment(settings, dagster_port, mlflow_port)
     with _stop_requests() as stop:
         running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+        problem = None
         try:
+            for log in {server.log for server in servers}:
+                log.unlink(missing_ok=True)
             for server in servers:
-                server.log.unlink(missing_ok=True)
                 running.append((server, _start(server, environment)))
-            problem = _wait_until_up(running, stop, start_timeout)
+                # The others ask at once for what the code server holds.
+                if server.socket is not None and problem is None:
+                    problem = _wait_until_up(running, stop, start_timeout)
+            problem = problem or _wait_until_up(running, stop, start_timeout)
             if problem is None and not stop.is_set():
                 _announce(settings, servers, say)
                 problem = _watch(running, environment, stop, say, start_timeout)
@@ -126,9 +153,22 @@ def _replaced(config: bytes, files: Sequence[Path]) -> bytes:
     return f"# Made of {', '.join(map(str, files))} and the pipeline's own.\n{yaml.safe_dump(entries)}".encode()
 
 
-def _dagster_server(settings: Settings, port: int, module: str) -> Server:
-    command = [sys.executable, "-m", "dagster", "dev", "-m", module, "-h", _HOST, "-p", str(port)]
-    return Server("Dagster", port, "--dagster-port", "/server_info", command, settings.paths.root / "logs/dagster.log")
+def _dagster_servers(settings: Settings, port: int, module: str, sockets: Path) -> list[Server]:
+    """Code server, page and daemon, in the order in which they need each other."""
+    log = settings.paths.root / "logs/dagster.log"
+    socket_file, workspace = sockets / "code", sockets / "workspace.yaml"
+    # Its name is part of what the history says of runs, schedules and sensors.
+    location = {"socket": str(socket_file), "location_name": module}
+    workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
+    code = ["-m", "dagster", "code-server", "start", "--socket", str(socket_file), "--log-level", "warning"]
+    code += ["--location-name", module, "-m", module, "-d", str(Path.cwd())]
+    page = ["-m", "dagster_webserver", "-h", _HOST, "-p", str(port), "-w", str(workspace)]
+    daemon = ["-m", "dagster._daemon", "run", "-w", str(workspace)]
+    return [
+        Server("Dagster's code server", None, "", "", [sys.executable, *code], log, socket_file),
+        Server(_PAGE, port, "--dagster-port", "/server_info", [sys.executable, *page], log),
+        Server("Dagster's daemon", None, "", "", [sys.executable, *daemon], log),
+    ]
 
 
 def _mlflow_server(settings: Settings, port: int) -> Server:
@@ -148,6 +188,8 @@ def _has_mlflow_server(settings: Settings) -> bool:
 
 
 def _require_free_port(server: Server) -> None:
+    if server.port is None:
+        return
     with socket.socket() as probe:
         # As servers do, so that connections of an earlier server that linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -243,6 +285,12 @@ def _wait_until_up(
 
 
 def _answers(server: Server) -> bool:
+    """Whether it is up; one that listens nowhere is as soon as it runs."""
+    if server.socket is not None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(server.socket)) == 0
+    if server.port is None:
+        return True
     import requests
 
     with requests.Session() as session:
@@ -274,7 +322,7 @@ def _watch(
             if problem or stop.is_set():
                 return problem
             say("It was started again.")
-        dagster = running[0][0].address
+        dagster = next(server.address for server, _ in running if server.name == _PAGE)
         if datetime.date.today().year != year:
             year = datetime.date.today().year
             say(_load_again(dagster) or f"{year} is a partition now.")
@@ -357,7 +405,8 @@ def _last_lines(log: Path) -> str:
 
 def _announce(settings: Settings, servers: list[Server], say: Callable[[str], None]) -> None:
     for server in servers:
-        say(f"{server.name}: {server.address}")
+        if server.port is not None:
+            say(f"{server.name}: {server.address}")
     if _has_mlflow_server(settings):
         say(f"MLflow: {settings.mlflow_ui_url}")
     say("Ctrl-C stops.")

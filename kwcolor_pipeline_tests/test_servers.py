@@ -46,7 +46,7 @@ home, first, second, broken, stubborn = Path(sys.argv[1]), int(sys.argv[2]), int
 def fake(name, port, code):
     return servers.Server(name, port, "--port", "/", [sys.executable, "-c", code, str(port)], home / f"logs/{name}.log")
 
-servers._dagster_server = lambda settings, port, module: fake("Dagster", port, stubborn)
+servers._dagster_servers = lambda settings, port, module, sockets: [fake("Dagster", port, stubborn)]
 servers._mlflow_server = lambda settings, port: fake("MLflow", port, "1/0" if broken == "broken" else stubborn)
 servers._prepare_tracking = lambda settings: None
 servers._STOP_SIGNALS = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
@@ -359,9 +359,8 @@ def test_the_real_servers(tmp_path: Path, started: "list[subprocess.Popen[str]]"
 
     # Dagster asks its definitions of a process; where that is killed they are loaded again.
     before = loaded_as(ports[0])
-    dagster = next(child for child in psutil.Process(process.pid).children() if "dagster" in child.cmdline())
-    holders = [child for child in dagster.children(recursive=True) if {"api", "grpc"} <= {*child.cmdline()}]
-    for holder in holders:
+    family = psutil.Process(process.pid).children(recursive=True)
+    for holder in [child for child in family if {"api", "grpc"} <= {*child.cmdline()}]:
         holder.kill()
     read_until(process, "loaded them again")
     assert loaded_as(ports[0]) not in ([], before)

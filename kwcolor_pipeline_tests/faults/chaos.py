@@ -46,18 +46,19 @@ from kwcolor_pipeline_tests.faults.chaos_world import (
 #: Every year that has photographs, of both assets.
 YEARS = {"crawled_photos": ["1941", "1942", "1943"], "korean_war_photos": ["1951", "1952"]}
 RUN = ("run", "--years", "1941,1942,1943,1951,1952")
+#: In the order in which they come where each comes once: Dagster's servers so close together that they start once.
 FAULTS = (
-    "step killed",
     "run killed",
+    "step killed",
+    "Dagster's database locked",
+    "kwcolor run killed",
     "daemon killed",
     "webserver killed",
     "code server killed",
     "MLflow killed",
-    "kwcolor run killed",
-    "everything killed",
     "disk full",
-    "Dagster's database locked",
     "MLflow's database locked",
+    "everything killed",
 )
 _DISK_BYTES = 600 << 20
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -80,10 +81,12 @@ class Plan:
 
     minutes: float
     seed: int
-    pause: tuple[float, float] = (20.0, 45.0)
+    pause: tuple[float, float] = (10.0, 30.0)
     """seconds between faults"""
     command: tuple[float, float] = (5.0, 40.0)
     """seconds that a `kwcolor run` has until it is killed"""
+    patience: float = 45.0
+    """seconds until there has to be something to be killed"""
     full: float = 40.0
     """seconds that the disk is full"""
     locked: float = 60.0
@@ -94,7 +97,7 @@ class Plan:
 
 def once(seed: int) -> Plan:
     """Every fault once, on one wave, for a few seconds each."""
-    return Plan(0, seed, pause=(1, 4), command=(5, 10), full=5, locked=5, once=True)
+    return Plan(0, seed, pause=(1, 4), command=(5, 10), patience=300, full=5, locked=5, once=True)
 
 
 @dataclass
@@ -139,7 +142,10 @@ class Ui:
 
     def _start(self) -> None:
         dagster, mlflow = map(str, self._ports)
-        self.process = self._kwcolor.start("ui", "--dagster-port", dagster, "--mlflow-port", mlflow)
+        # Each start of it the other executor: steps in processes of their own, and in that of their run.
+        self.executor = ("multiprocess", "in_process")[self._report.restarts % 2]
+        command = ("ui", "--dagster-port", dagster, "--mlflow-port", mlflow)
+        self.process = self._kwcolor.start(*command, KWCOLOR_EXECUTOR=self.executor)
         self._sessions.add(self.process.pid)
 
     def _supervise(self) -> None:
@@ -203,21 +209,22 @@ class Faults:
 
     def _go_on(self) -> None:
         try:
-            while not self._stop.is_set():
-                for fault in self._random.sample(FAULTS, len(FAULTS)):
-                    if self._stop.wait(self._random.uniform(*self.plan.pause)):
+            while True:
+                for fault in FAULTS if self.plan.once else self._random.sample(FAULTS, len(FAULTS)):
+                    if self._stop.wait(self._random.uniform(*self.plan.pause)) or self._is_late():
                         return
                     self._inject(fault)
-                if self.plan.once and not self._report.missed.keys() - self._report.counts().keys():
+                if self.plan.once:
                     return
         except BaseException as problem:
             self._problem = problem
             raise
 
+    def _is_late(self) -> bool:
+        return not self.plan.once and time.monotonic() - self._began > self.plan.minutes * 60
+
     def _inject(self, fault: str) -> None:
-        if self.plan.once and fault in self._report.counts():
-            return
-        if self.plan.once or self._random.random() < 0.8:  # now and then also while servers start
+        if not self.plan.once and self._random.random() < 0.8:  # now and then also while servers start
             self._wait_for_the_page()
         at = time.monotonic() - self._began
         detail = {
@@ -261,12 +268,14 @@ class Faults:
         return [process for process in workers if not _has_parent_in(process, workers)]
 
     def _steps(self) -> list[psutil.Process]:
-        """Processes of steps, and those that steps start in turn."""
+        """Processes of steps, those that steps start in turn, and runs that have their steps in their own process."""
         workers = self._named("spawn_main")
+        if self._ui.executor == "in_process":
+            return workers
         return [process for process in workers if _has_parent_in(process, workers)]
 
-    def _kill_when_there(self, look: Callable[[], Sequence[psutil.Process]], patience: float = 20.0) -> str | None:
-        deadline = time.monotonic() + patience
+    def _kill_when_there(self, look: Callable[[], Sequence[psutil.Process]]) -> str | None:
+        deadline = time.monotonic() + self.plan.patience
         while time.monotonic() < deadline and not self._stop.is_set():
             found = sorted(look(), key=lambda process: process.pid)
             # Anywhere in its life, and not at its very beginning alone.
@@ -424,10 +433,9 @@ class Operator:
             self._report.actions["after_the_crawl"] += 1
 
 
-def disturbed(root: Path, plan: Plan) -> tuple[Report, dict[str, str], list[tuple[str, list[str]]]]:
-    """A world with faults, until it came to rest again; what happened, what is in its home, its model versions."""
-    report = Report()
-    with _small_disk(root / "disk") as disk, world(root / "chaos", _home_on(root, disk), "multiprocess") as made:
+def disturbed(root: Path, plan: Plan, report: Report) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
+    """A world with faults, until it came to rest again; what is in its home, its model versions."""
+    with _small_disk(root / "disk") as disk, world(root / "chaos", _home_on(root, disk)) as made:
         sources, kwcolor = made
         ui = Ui(kwcolor, report)
         try:
@@ -443,7 +451,9 @@ def disturbed(root: Path, plan: Plan) -> tuple[Report, dict[str, str], list[tupl
             _converge(kwcolor, ui, operator, report, plan)
         finally:
             ui.stop()
-        return report, contents(kwcolor.home), model_versions(kwcolor.home)
+            if disk is not None:  # which goes away
+                shutil.copytree(kwcolor.home.root, root / "chaos/home")
+        return contents(kwcolor.home), model_versions(kwcolor.home)
 
 
 def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report: Report, plan: Plan) -> None:
@@ -452,7 +462,7 @@ def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report:
     while report.waves == 0 or (time.monotonic() < deadline and not plan.once):
         years = sources.add(report.waves)
         report.waves += 1
-        operator.bring_up_to_date(years, max(deadline - time.monotonic(), 0) + 600)
+        operator.bring_up_to_date(years, max(deadline - time.monotonic(), 0) + 1200)
         report.versions.append(_versions(ui))
         print(f"wave {report.waves} is in the gallery", flush=True)
     while plan.once and not faults.over:
@@ -461,7 +471,7 @@ def _waves(sources: Sources, operator: Operator, faults: Faults, ui: Ui, report:
 
 def _converge(kwcolor: Kwcolor, ui: Ui, operator: Operator, report: Report, plan: Plan) -> None:
     """Without faults: what an operator does, and then nothing may be left open on the pages."""
-    operator.bring_up_to_date({}, 600)
+    operator.bring_up_to_date({}, 1200)
     report.versions[-1] = _versions(ui)
     assert kwcolor.start(*RUN).wait(300) == 0, kwcolor.told()
     wait_for(lambda: not _left_open(ui), 300, f"rest: {_left_open(ui)}")
@@ -508,7 +518,7 @@ def _versions(ui: Ui) -> dict[str, str]:
 
 def undisturbed(root: Path, waves: int) -> tuple[list[dict[str, str]], dict[str, str], list[tuple[str, list[str]]]]:
     """The same waves with `kwcolor run` alone; the data versions after each, and what is in the home."""
-    with world(root / "calm", root / "calm/home", "in_process") as (sources, kwcolor):
+    with world(root / "calm", root / "calm/home") as (sources, kwcolor):
         versions = []
         for wave in range(waves):
             sources.add(wave)
@@ -536,9 +546,9 @@ def _recorded_versions(kwcolor: Kwcolor) -> dict[str, str]:
     return found
 
 
-def compare(root: Path, plan: Plan) -> Report:
+def compare(root: Path, plan: Plan, report: Report) -> None:
     """Both worlds, and where they differ."""
-    report, files, models = disturbed(root, plan)
+    files, models = disturbed(root, plan, report)
     versions, calm_files, calm_models = undisturbed(root, report.waves)
     pairs: list[tuple[str, Any, Any]] = [("model versions", models, calm_models)]
     for name in sorted(files.keys() | calm_files.keys()):
@@ -547,7 +557,6 @@ def compare(root: Path, plan: Plan) -> Report:
         pairs += [(f"data version of {name} after wave {wave + 1}", here[name], there[name]) for name in there]
     report.compared = len(pairs)
     report.differences = [f"{name}: {here} instead of {there}" for name, here, there in pairs if here != there]
-    return report
 
 
 @contextlib.contextmanager
@@ -568,20 +577,7 @@ def _home_on(root: Path, disk: Path | None) -> Path:
     return (disk or root / "disk") / "home"
 
 
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--minutes", type=float, default=30)
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--json", type=Path, help="Write what happened here.")
-    arguments.add_argument("--once", action="store_true", help="Every fault once, on one wave, for a few seconds.")
-    arguments.add_argument("--work", type=Path, help="Folder that is made and kept; else a temporary one.")
-    asked = arguments.parse_args()
-    # Ends what was started and gives the disk back, also where it began in a shell's background.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit("stopped"))
-    with contextlib.ExitStack() as kept:
-        root = asked.work or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="kwcolor-chaos-")))
-        report = compare(root, once(asked.seed) if asked.once else Plan(asked.minutes, asked.seed))
+def _tell(report: Report, asked: argparse.Namespace) -> None:
     told = {
         "seed": asked.seed,
         "minutes": asked.minutes,
@@ -593,12 +589,31 @@ def main() -> int:
         "runs": dict(report.runs),
         "compared": report.compared,
         "differences": report.differences,
-        "in order": report.faults,
     }
-    print(json.dumps({name: value for name, value in told.items() if name != "in order"}, indent=2))
+    print(json.dumps(told, indent=2))
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(told, indent=2) + "\n")
+        asked.json.write_text(json.dumps(told | {"in order": report.faults}, indent=2) + "\n")
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--minutes", type=float, default=30)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--json", type=Path, help="Write what happened here.")
+    arguments.add_argument("--once", action="store_true", help="Every fault once, on one wave, for a few seconds.")
+    arguments.add_argument("--work", type=Path, help="Folder that is made and kept; else a temporary one.")
+    asked = arguments.parse_args()
+    # Ends what was started and gives the disk back, also where it began in a shell's background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("stopped"))
+    report = Report()
+    with contextlib.ExitStack() as kept:
+        root = asked.work or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="kwcolor-chaos-")))
+        try:
+            compare(root, once(asked.seed) if asked.once else Plan(asked.minutes, asked.seed), report)
+        finally:
+            _tell(report, asked)
     return 1 if report.differences else 0
 
 

@@ -84,13 +84,13 @@ class Kwcolor:
     environment: dict[str, str]
     log: Path
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[bytes]":
         """In a session of its own, so that all that it starts can be found and ended."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 kwcolor(*arguments),
                 cwd=self.log.parent,
-                env=self.environment,
+                env=self.environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -103,7 +103,7 @@ class Kwcolor:
 
 
 @contextlib.contextmanager
-def world(root: Path, home: Path, executor: str) -> Iterator[tuple[Sources, Kwcolor]]:
+def world(root: Path, home: Path) -> Iterator[tuple[Sources, Kwcolor]]:
     """Sources without photographs yet, and the command over a home that learns from them."""
     root.mkdir(parents=True)
     sources = Sources(root)
@@ -121,7 +121,6 @@ def world(root: Path, home: Path, executor: str) -> Iterator[tuple[Sources, Kwco
             "KWCOLOR_LOC__DOWNLOADS_PER_10S": "1000",
             "KWCOLOR_CONTACT": "https://example.org/me",
             "KWCOLOR_DEVICE": "cpu",
-            "KWCOLOR_EXECUTOR": executor,
             "KWCOLOR_PAIRS__SIZE": "48",
             "KWCOLOR_TRAINING": json.dumps(
                 TINY | {f"{stage}_min_steps": 60 for stage in ("pretrain", "critic", "gan")}

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from kwcolor_pipeline_tests.faults.chaos import FAULTS, compare, once
+from kwcolor_pipeline_tests.faults.chaos import FAULTS, Report, compare, once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_every_fault_once_changes_nothing(tmp_path: Path) -> None:
-    report = compare(tmp_path / "world", once(seed=1))
+    report = Report()
+    compare(tmp_path / "world", once(seed=1), report)
     assert report.counts() == dict.fromkeys(FAULTS, 1)
     assert report.runs["SUCCESS"] > 0
     assert report.runs["FAILURE"] > 0, "no run met a fault"
