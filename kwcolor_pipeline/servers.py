@@ -344,11 +344,12 @@ def _start_again(
     timeout: float,
 ) -> str | None:
     """Start the servers that ended, after what is left of them was stopped; say what hinders it."""
-    for place, (server, process) in enumerate(running):
-        if process.poll() is not None:
-            _stop_groups([process])
-            running[place] = (server, _start(server, environment))
-    return _wait_until_up(running, stop, timeout)
+    ended = [place for place, (_, process) in enumerate(running) if process.poll() is not None]
+    _stop_groups([running[place][1] for place in ended])
+    for place in ended:
+        running[place] = (running[place][0], _start(running[place][0], environment))
+    # One that ends meanwhile has its turn afterwards.
+    return _wait_until_up([running[place] for place in ended], stop, timeout)
 
 
 def _lacks_its_definitions(dagster: str) -> bool:

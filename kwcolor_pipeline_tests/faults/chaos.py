@@ -224,7 +224,8 @@ class Faults:
         return not self.plan.once and time.monotonic() - self._began > self.plan.minutes * 60
 
     def _inject(self, fault: str) -> None:
-        if not self.plan.once and self._random.random() < 0.8:  # now and then also while servers start
+        # Now and then also while servers start.
+        if fault == "everything killed" or (not self.plan.once and self._random.random() < 0.8):
             self._wait_for_the_page()
         at = time.monotonic() - self._began
         detail = {
