@@ -103,11 +103,14 @@ class Kwcolor:
 
 
 @contextlib.contextmanager
-def world(root: Path, home: Path) -> Iterator[tuple[Sources, Kwcolor]]:
-    """Sources without photographs yet, and the command over a home that learns from them."""
+def world(root: Path, home: Path, port: int) -> Iterator[tuple[Sources, Kwcolor]]:
+    """Sources without photographs yet, and the command over a home that learns from them.
+
+    ``port`` is the imitated Library's: addresses of photographs are part of what is made of them.
+    """
     root.mkdir(parents=True)
     sources = Sources(root)
-    with serve(sources.library) as library:
+    with serve(sources.library, port) as library:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KWCOLOR_")}
         environment = {
             **inherited,
