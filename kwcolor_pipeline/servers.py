@@ -37,8 +37,6 @@ _HOST = "127.0.0.1"
 _PAGE = "Dagster"
 #: How often Dagster is asked whether it has its definitions.
 _LOOK_SECONDS = 15.0
-#: The error with which Dagster says that nobody answers where its definitions are.
-_UNREACHABLE = "DagsterUserCodeUnreachableError"
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
 # Dagster needs 3 to 4 s to end its own children after SIGINT; the rest is reserve for a busy machine.
@@ -311,9 +309,10 @@ def _watch(
     """Wait until stopping is asked for; or until a server that ended by itself cannot be started again, and say how.
 
     When a new year begins Dagster is asked to load its definitions again: the years are partitions. So it is where
-    it has lost the process that holds them.
+    it has none, because their process was killed or could not load them.
     """
     year, looked = datetime.date.today().year, time.monotonic()
+    told: str | None = None
     while not stop.wait(0.5):
         fallen = _fallen(running)
         if fallen:
@@ -328,8 +327,13 @@ def _watch(
             say(_load_again(dagster) or f"{year} is a partition now.")
         if time.monotonic() - looked > _LOOK_SECONDS:
             looked = time.monotonic()
-            if _has_lost_its_definitions(dagster):
-                say(_load_again(dagster) or "Dagster had lost the process with its definitions and loaded them again.")
+            if _lacks_its_definitions(dagster):
+                problem = _load_again(dagster)
+                if problem is None or problem != told:  # once, however often it is tried
+                    say(problem or "Dagster had lost its definitions and loaded them again.")
+                told = problem
+            else:
+                told = None
     return None
 
 
@@ -340,15 +344,16 @@ def _start_again(
     timeout: float,
 ) -> str | None:
     """Start the servers that ended, after what is left of them was stopped; say what hinders it."""
-    for place, (server, process) in enumerate(running):
-        if process.poll() is not None:
-            _stop_groups([process])
-            running[place] = (server, _start(server, environment))
-    return _wait_until_up(running, stop, timeout)
+    ended = [place for place, (_, process) in enumerate(running) if process.poll() is not None]
+    _stop_groups([running[place][1] for place in ended])
+    for place in ended:
+        running[place] = (running[place][0], _start(running[place][0], environment))
+    # One that ends meanwhile has its turn afterwards.
+    return _wait_until_up([running[place] for place in ended], stop, timeout)
 
 
-def _has_lost_its_definitions(dagster: str) -> bool:
-    """Whether the Dagster at this address says that the process with its definitions cannot be reached."""
+def _lacks_its_definitions(dagster: str) -> bool:
+    """Whether the Dagster at this address says that it has not its definitions, for instance because of a full disk."""
     import requests
 
     query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { ... on PythonError "
@@ -358,7 +363,7 @@ def _has_lost_its_definitions(dagster: str) -> bool:
         try:
             answer = session.post(f"{dagster}/graphql", json={"query": query}, timeout=30)
             entries = answer.json()["data"]["workspaceOrError"]["locationEntries"]
-            return any((entry["locationOrLoadError"] or {}).get("className") == _UNREACHABLE for entry in entries)
+            return any("className" in (entry["locationOrLoadError"] or {}) for entry in entries)
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return False  # the next look tells
 

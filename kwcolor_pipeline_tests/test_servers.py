@@ -299,7 +299,7 @@ UNREACHABLE = {"locationOrLoadError": {"className": "DagsterUserCodeUnreachableE
         ([UNREACHABLE], True),
         ([{"locationOrLoadError": {}}], False),
         ([{"locationOrLoadError": None}], False),
-        ([{"locationOrLoadError": {"className": "SyntaxError"}}], False),
+        ([{"locationOrLoadError": {"className": "OperationalError"}}], True),
         (None, False),
     ],
 )
@@ -317,8 +317,25 @@ def test_definitions_that_nobody_holds_any_more_are_noticed(entries: list[object
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert servers._has_lost_its_definitions(f"http://127.0.0.1:{server.server_port}") == lost
+        assert servers._lacks_its_definitions(f"http://127.0.0.1:{server.server_port}") == lost
         thread.join()
+
+
+def test_definitions_are_loaded_again_until_they_are_there_and_a_hindrance_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcomes = iter(["disk full", "disk full", None, "disk full", None])
+    lacking = iter([True, True, True, False, True, True])
+    monkeypatch.setattr(servers, "_LOOK_SECONDS", -1)
+    monkeypatch.setattr(servers, "_lacks_its_definitions", lambda address: next(lacking))
+    monkeypatch.setattr(servers, "_load_again", lambda address: next(outcomes))
+    dagster = servers.Server("Dagster", 3000, "--dagster-port", "/", [], Path("log"))
+    looks = iter([False] * 6 + [True])
+    stop = SimpleNamespace(wait=lambda seconds: next(looks))
+    said: list[str] = []
+    servers._watch([(dagster, SimpleNamespace(poll=lambda: None))], {}, stop, said.append, 1.0)
+    again = "Dagster had lost its definitions and loaded them again."
+    assert said == ["disk full", again, "disk full", again]
 
 
 def test_a_new_year_is_noticed_once_while_the_servers_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,15 +123,19 @@ class Report:
         return dict(collections.Counter(fault["fault"] for fault in self.faults))
 
 
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
 class Ui:
     """`kwcolor ui`, started again whenever it ends, and all processes that belong to it."""
 
     def __init__(self, kwcolor: Kwcolor, report: Report) -> None:
         self._kwcolor, self._report = kwcolor, report
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", 0))
-            self._ports = first.getsockname()[1], second.getsockname()[1]
+        self._ports = _free_ports()
         self.dagster, self.mlflow = (f"http://127.0.0.1:{port}" for port in self._ports)
         self.page = DagsterPage(self.dagster)
         self._sessions: set[int] = set()
@@ -224,7 +228,8 @@ class Faults:
         return not self.plan.once and time.monotonic() - self._began > self.plan.minutes * 60
 
     def _inject(self, fault: str) -> None:
-        if not self.plan.once and self._random.random() < 0.8:  # now and then also while servers start
+        # Now and then also while servers start.
+        if fault == "everything killed" or (not self.plan.once and self._random.random() < 0.8):
             self._wait_for_the_page()
         at = time.monotonic() - self._began
         detail = {
@@ -433,9 +438,9 @@ class Operator:
             self._report.actions["after_the_crawl"] += 1
 
 
-def disturbed(root: Path, plan: Plan, report: Report) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
+def disturbed(root: Path, port: int, plan: Plan, report: Report) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
     """A world with faults, until it came to rest again; what is in its home, its model versions."""
-    with _small_disk(root / "disk") as disk, world(root / "chaos", _home_on(root, disk)) as made:
+    with _small_disk(root / "disk") as disk, world(root / "chaos", _home_on(root, disk), port) as made:
         sources, kwcolor = made
         ui = Ui(kwcolor, report)
         try:
@@ -516,9 +521,11 @@ def _versions(ui: Ui) -> dict[str, str]:
     return found
 
 
-def undisturbed(root: Path, waves: int) -> tuple[list[dict[str, str]], dict[str, str], list[tuple[str, list[str]]]]:
+def undisturbed(
+    root: Path, port: int, waves: int
+) -> tuple[list[dict[str, str]], dict[str, str], list[tuple[str, list[str]]]]:
     """The same waves with `kwcolor run` alone; the data versions after each, and what is in the home."""
-    with world(root / "calm", root / "calm/home") as (sources, kwcolor):
+    with world(root / "calm", root / "calm/home", port) as (sources, kwcolor):
         versions = []
         for wave in range(waves):
             sources.add(wave)
@@ -548,8 +555,9 @@ def _recorded_versions(kwcolor: Kwcolor) -> dict[str, str]:
 
 def compare(root: Path, plan: Plan, report: Report) -> None:
     """Both worlds, and where they differ."""
-    files, models = disturbed(root, plan, report)
-    versions, calm_files, calm_models = undisturbed(root, report.waves)
+    port, _ = _free_ports()
+    files, models = disturbed(root, port, plan, report)
+    versions, calm_files, calm_models = undisturbed(root, port, report.waves)
     pairs: list[tuple[str, Any, Any]] = [("model versions", models, calm_models)]
     for name in sorted(files.keys() | calm_files.keys()):
         pairs.append((name, files.get(name), calm_files.get(name)))

@@ -103,11 +103,14 @@ class Kwcolor:
 
 
 @contextlib.contextmanager
-def world(root: Path, home: Path) -> Iterator[tuple[Sources, Kwcolor]]:
-    """Sources without photographs yet, and the command over a home that learns from them."""
+def world(root: Path, home: Path, port: int) -> Iterator[tuple[Sources, Kwcolor]]:
+    """Sources without photographs yet, and the command over a home that learns from them.
+
+    ``port`` is the imitated Library's: addresses of photographs are part of what is made of them.
+    """
     root.mkdir(parents=True)
     sources = Sources(root)
-    with serve(sources.library) as library:
+    with serve(sources.library, port) as library:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KWCOLOR_")}
         environment = {
             **inherited,
@@ -179,6 +182,15 @@ class Unavailable(Exception):
     """The page does not answer, or not with what was asked for."""
 
 
+@contextlib.contextmanager
+def _as_asked() -> Iterator[None]:
+    """An answer of another form, such as an error in place of runs, is none."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(repr(error)) from error
+
+
 @dataclass(frozen=True)
 class DagsterPage:
     """What a person does and sees on Dagster's page, by the interface that the page itself uses."""
@@ -197,6 +209,7 @@ class DagsterPage:
         data: dict[str, Any] = answer["data"]
         return data
 
+    @_as_asked()
     def _changed(self, mutation: str, name: str, success: str, **variables: Any) -> None:
         outcome = self.ask(mutation, **variables)[name]
         if outcome["__typename"] != success:
@@ -218,16 +231,19 @@ class DagsterPage:
         wanted = {"selector": {**_REPOSITORY, "jobName": job}, "mode": "default", "runConfigData": {}}
         self._changed(mutation, "launchRun", "LaunchRunSuccess", of=wanted)
 
+    @_as_asked()
     def runs(self) -> list[dict[str, Any]]:
         query = "{ runsOrError { ... on Runs { results { runId status jobName tags { key value } } } } }"
         found: list[dict[str, Any]] = self.ask(query)["runsOrError"]["results"]
         return found
 
+    @_as_asked()
     def backfills(self) -> list[str]:
         """Their states."""
         query = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { status } } } }"
         return [backfill["status"] for backfill in self.ask(query)["partitionBackfillsOrError"]["results"]]
 
+    @_as_asked()
     def stale(self) -> list[str]:
         """The assets without years that carry a badge."""
         nodes = self.ask("{ assetNodes { assetKey { path } staleStatus isPartitioned } }")["assetNodes"]
@@ -236,6 +252,7 @@ class DagsterPage:
         following = [node for node in nodes if not node["isPartitioned"]]
         return [node["assetKey"]["path"][0] for node in following if node["staleStatus"] != "FRESH"]
 
+    @_as_asked()
     def crawled(self, asset: str, years: list[str]) -> dict[str, float]:
         """When each year was materialized last, in seconds since 1970; 0 for never."""
         query = "query($of: [AssetKeyInput!]!, $years: [String!]!) { assetNodes(assetKeys: $of) { "
@@ -246,6 +263,7 @@ class DagsterPage:
             year: float(event["timestamp"]) / 1000 if event else 0.0 for year, event in zip(years, events, strict=True)
         }
 
+    @_as_asked()
     def data_versions(self, crawled: dict[str, list[str]]) -> dict[str, str]:
         """Of every asset, and of these years of those that have years."""
         query = "query($of: [AssetKeyInput!]!, $year: String) { assetNodes(assetKeys: $of) { "
@@ -258,6 +276,7 @@ class DagsterPage:
             found[" ".join(filter(None, [asset, year]))] = node["dataVersion"]
         return found
 
+    @_as_asked()
     def why(self, run: str) -> list[str]:
         """What the run's page says of its end."""
         query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 5000) { events { "
@@ -265,6 +284,7 @@ class DagsterPage:
         events = self.ask(query, id=run)["runOrError"]["eventConnection"]["events"]
         return [event["message"] for event in events if event.get("eventType") in ("RUN_FAILURE", "RUN_CANCELED")]
 
+    @_as_asked()
     def taken_slots(self) -> dict[str, int]:
         query = (
             "{ instance { concurrencyLimits { concurrencyKey activeSlotCount pendingStepCount assignedStepCount } } }"
@@ -273,6 +293,7 @@ class DagsterPage:
         counts = ("activeSlotCount", "pendingStepCount", "assignedStepCount")
         return {limit["concurrencyKey"]: sum(limit[count] for count in counts) for limit in limits}
 
+    @_as_asked()
     def unhealthy_daemons(self) -> list[str]:
         query = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
         statuses = self.ask(query)["instance"]["daemonHealth"]["allDaemonStatuses"]
