@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,9 +148,11 @@ def test_any_text_gives_a_date_of_known_precision_or_none(text):
         assert (date.first == date.last) == (date.precision in {"day", "month", "year"})
 
 
-@given(st.dates(), st.sampled_from(["{0:%d} {1} {0.year}", "{1} {0.day}, {0.year}", "{0.year} {1} {0.day}", "{0}"]))
+@given(
+    st.dates(datetime.date(1500, 1, 1), datetime.date(2099, 12, 31)),
+    st.sampled_from(["{0:%d} {1} {0.year}", "{1} {0.day}, {0.year}", "{0.year} {1} {0.day}", "{0}"]),
+)
 def test_a_whole_date_is_a_day_however_it_is_written(day, form):
-    day = day.replace(year=1500 + day.year % 600)
     text = form.format(day, MONTHS[day.month - 1])
     assert read_date(text).described == "day"
     assert year_range(text) == (day.year, day.year)

@@ -374,7 +374,7 @@ class Operator:
         """Crawl these years and everything that follows, by whatever way; AssertionError where it takes longer."""
         began, idle_since, busy_until = time.time(), time.monotonic(), ""
         deadline = time.monotonic() + seconds
-        way = self._random.choice(["automation", "job", "command"])
+        way = "job" if self._faults.plan.once else self._random.choice(["automation", "job", "command"])
         while True:
             assert time.monotonic() < deadline, f"not up to date after {seconds:.0f} s: {busy_until}"
             time.sleep(2)
@@ -393,7 +393,7 @@ class Operator:
                 with contextlib.suppress(Unavailable):
                     self._act(way, years, began)
                 idle_since = time.monotonic()
-                way = self._random.choice(["job", "command"])
+                way = "job" if self._faults.plan.once else self._random.choice(["job", "command"])
 
     def work(self) -> None:
         """Have everything made once more, so that there is something to be disturbed."""
@@ -445,7 +445,8 @@ def disturbed(root: Path, port: int, plan: Plan, report: Report) -> tuple[dict[s
         ui = Ui(kwcolor, report)
         try:
             wait_for(lambda: _answers(ui), 300, "page of Dagster")
-            ui.page.switch_on("follow_the_data")
+            if not plan.once:  # it takes its time: a minute between looks
+                ui.page.switch_on("follow_the_data")
             faults = Faults(plan, kwcolor, ui, report, disk)
             operator = Operator(kwcolor, ui, faults, report, plan.seed)
             faults.start()
