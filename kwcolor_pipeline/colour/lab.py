@@ -9,6 +9,7 @@ CUDA and in half precision under autocast, which moves L* visibly.
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 
@@ -28,13 +29,13 @@ _FROM_XYZ = torch.linalg.inv(_TO_XYZ)
 _DELTA = 6 / 29
 #: How far rounding may push a linear value outside 0..1; both move L* by less than 0.01.
 _BELOW_BLACK, _ABOVE_WHITE = 1e-5, 1e-4
-#: Halvings of the chroma factor: 2^-16 of the largest chroma is 0.003 units.
-_HALVINGS = 16
+#: Halvings of the chroma factor: 2^-14 of the largest chroma is 0.01 units.
+_HALVINGS = 14
 
 
-def _mix(matrix: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    first, second, third = channels.unbind(-3)
-    return torch.stack([row[0] * first + row[1] * second + row[2] * third for row in matrix.tolist()], dim=-3)
+def _mix(matrix: torch.Tensor, channels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    first, second, third = channels
+    return [torch.add(torch.add(first * row[0], second, alpha=row[1]), third, alpha=row[2]) for row in matrix.tolist()]
 
 
 def _to_linear(rgb: torch.Tensor) -> torch.Tensor:
@@ -44,8 +45,9 @@ def _to_linear(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def _from_linear(linear: torch.Tensor) -> torch.Tensor:
+    # Above the bend the line is above the curve; below it the clamped curve stays at the bend.
     curve = 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055
-    return torch.where(linear > 0.0031308, curve, 12.92 * linear)
+    return curve.minimum(12.92 * linear)
 
 
 def _compress(xyz: torch.Tensor) -> torch.Tensor:
@@ -53,7 +55,9 @@ def _compress(xyz: torch.Tensor) -> torch.Tensor:
 
 
 def _expand(compressed: torch.Tensor) -> torch.Tensor:
-    return torch.where(compressed > _DELTA, compressed * compressed * compressed, 3 * _DELTA**2 * (compressed - 4 / 29))
+    # The line is the cube's tangent in delta; `cubed` stays there for what is on the line.
+    cubed = compressed.clamp(min=_DELTA)
+    return cubed * cubed * cubed + 3 * _DELTA**2 * (compressed - cubed)
 
 
 def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
@@ -61,7 +65,7 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
 
     Gradients are finite everywhere, black included.
     """
-    x, y, z = _compress(_mix(_TO_XYZ, _to_linear(rgb.float()))).unbind(-3)
+    x, y, z = (_compress(channel) for channel in _mix(_TO_XYZ, _to_linear(rgb.float()).unbind(-3)))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
@@ -77,23 +81,29 @@ def film_lightness(rgb: torch.Tensor, sensitivities: torch.Tensor) -> torch.Tens
 def _lab_to_linear(lab: torch.Tensor) -> torch.Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
-    return _mix(_FROM_XYZ, _expand(torch.stack([y + a / 500, y, y - b / 200], dim=-3)))
+    return torch.stack(_mix(_FROM_XYZ, [_expand(y + a / 500), _expand(y), _expand(y - b / 200)]), dim=-3)
 
 
 def _inside(linear: torch.Tensor) -> torch.Tensor:
-    return ((linear >= -_BELOW_BLACK) & (linear <= 1 + _ABOVE_WHITE)).all(dim=-3)
+    return (linear.amin(dim=-3) >= -_BELOW_BLACK) & (linear.amax(dim=-3) <= 1 + _ABOVE_WHITE)
 
 
-def _scale_chroma(lab: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return torch.cat([lab[..., :1, :, :], lab[..., 1:, :, :] * factor.unsqueeze(-3)], dim=-3)
-
-
-def _factors_by_bisection(lab: torch.Tensor) -> torch.Tensor:
-    fits = torch.zeros_like(lab[..., 0, :, :])
-    fails = torch.ones_like(fits)
+@torch.no_grad()
+def _factors_outside(lab: torch.Tensor) -> torch.Tensor:
+    """The largest chroma factors, by bisection, of colours (3, N) outside the gamut whose greys are inside: (N,)."""
+    lightness, a, b = lab
+    y = (lightness + 16) / 116
+    along_x, along_z = a / 500, -b / 200
+    unmoved = _expand(y)
+    # Only X and Z move with the factor: of each channel, Y's share stays.
+    channels = [(unmoved * row[1], row[0], row[2]) for row in _FROM_XYZ.tolist()]
+    fits, fails = torch.zeros_like(y), torch.ones_like(y)
     for _ in range(_HALVINGS):
-        middle = (fits + fails) / 2
-        inside = _inside(_lab_to_linear(_scale_chroma(lab, middle)))
+        middle = (fits + fails).mul_(0.5)
+        x, z = (_expand(torch.addcmul(y, middle, along)) for along in (along_x, along_z))
+        red, green, blue = (torch.add(share, x, alpha=to_x).add_(z, alpha=to_z) for share, to_x, to_z in channels)
+        inside = red.minimum(green).minimum(blue) >= -_BELOW_BLACK
+        inside &= red.maximum(green).maximum(blue) <= 1 + _ABOVE_WHITE
         fits, fails = torch.where(inside, middle, fits), torch.where(inside, fails, middle)
     return fits
 
@@ -104,13 +114,24 @@ def chroma_factors(lab: torch.Tensor) -> torch.Tensor:
 
     1 for colours inside the gamut. L* has to be within 0..100: grey itself is then always inside.
     """
-    inside = _inside(_lab_to_linear(lab))
+    outside = ~_inside(_lab_to_linear(lab))
     factors = torch.ones_like(lab[..., 0, :, :])
-    if not inside.all():
+    if outside.any():
         # Only the pixels outside, as one row: in photographs they are few.
-        outside = lab.movedim(-3, 0)[:, ~inside].unsqueeze(-2)
-        factors[~inside] = _factors_by_bisection(outside).squeeze(0)
+        factors[outside] = _factors_outside(lab.movedim(-3, 0)[:, outside])
     return factors
+
+
+def lab_to_linear_in_gamut(lab: torch.Tensor) -> torch.Tensor:
+    """CIELAB (…, 3, H, W), L* within 0..100, to linear sRGB in 0..1, float32; see :func:`lab_to_rgb_in_gamut`."""
+    linear = _lab_to_linear(lab)
+    outside = ~_inside(linear.detach())
+    if outside.any():
+        pixels = lab.movedim(-3, 0)[:, outside]
+        fitted = torch.cat([pixels[:1], pixels[1:] * _factors_outside(pixels)])
+        linear.movedim(-3, 0)[:, outside] = _lab_to_linear(fitted[..., None])[..., 0]
+    # What is left outside 0..1 is rounding, see _BELOW_BLACK and _ABOVE_WHITE.
+    return linear.clamp(0, 1)
 
 
 def lab_to_rgb_in_gamut(lab: torch.Tensor) -> torch.Tensor:
@@ -122,8 +143,7 @@ def lab_to_rgb_in_gamut(lab: torch.Tensor) -> torch.Tensor:
     """
     lab = lab.float()
     lab = torch.cat([lab[..., :1, :, :].clamp(0, 100), lab[..., 1:, :, :]], dim=-3)
-    # What is left outside 0..1 is rounding, see _BELOW_BLACK and _ABOVE_WHITE.
-    return _from_linear(_lab_to_linear(_scale_chroma(lab, chroma_factors(lab))).clamp(0, 1))
+    return _from_linear(lab_to_linear_in_gamut(lab))
 
 
 def lab_to_rgb_clipped(lab: torch.Tensor) -> torch.Tensor:
