@@ -129,7 +129,14 @@ def review(
 
 @app.command()
 def colorize(
-    photographs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Picture files or folders of them.")],
+    photographs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN…",
+            help="Picture files, folders of them, quoted patterns ('scans/**/*.tif'), lists of paths (.txt), manifests "
+            "(.parquet).",
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
     model: Annotated[
         str,
@@ -137,21 +144,87 @@ def colorize(
             help="`champion` (without one the starter), `starter`, a version (`models:/kwcolor/3`), or a bundle."
         ),
     ] = "champion",
-    ending: Annotated[str, typer.Option("--format", help="Format of the results: jpg, png, tif or webp.")] = "jpg",
+    ending: Annotated[
+        str,
+        typer.Option(
+            "--format", help="Format of the results: same (as the original), jpg, png, tif, webp, heic or jp2."
+        ),
+    ] = "same",
+    again: Annotated[bool, typer.Option("--again", help="Colorize anew what has a result already.")] = False,
+    strength: Annotated[
+        float, typer.Option(help="How strong colours are: 0 is grey, 1 what the model proposes.")
+    ] = 1.0,
+    render_sizes: Annotated[
+        str | None,
+        typer.Option(help="Shortest sides, in pixels, at which the model looks; answers are averaged, e.g. 160,224."),
+    ] = None,
+    tiles: Annotated[
+        int, typer.Option(help="Also look at so many parts a side, for large scans with many small things.")
+    ] = 1,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Also write grey and colour beside each other, as a JPEG.")
+    ] = False,
+    visible_mark: Annotated[
+        bool, typer.Option("--visible-mark", help="Also write a small `colorized` into the lower right corner.")
+    ] = False,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Do not say in the file that its colours were inferred.")
+    ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Sign results (C2PA) with this certificate chain, a PEM file.")
+    ] = None,
+    private_key: Annotated[Path | None, typer.Option(help="The certificate's private key, a PEM file.")] = None,
 ) -> None:
-    """Colorize photographs at full size. Results keep their file's name, are marked, and never replace an original.
+    """Colorize photographs at full size and depth, each with its own lightness and all that its file tells.
 
-    `kwcolor colorize letter.jpg album/ -o colour` writes `colour/letter.jpg` and one picture for each in `album`.
+    `kwcolor colorize letter.jpg album/ -o colour` writes `colour/letter.jpg` and one picture for each in `album`. A
+    16-bit TIFF stays one, with its profile, EXIF, IPTC and XMP. A result says in its XMP that it is colorized, by
+    which model, and from which original. Originals are never replaced.
+
+    Called again, it does what is missing. Files that cannot be colorized are listed at the end; the exit code is
+    then 1, and 2 if nothing could be done.
+
+    `kwcolor colorize 'scans/**/*.tif' -o web --format jpg --side-by-side` makes copies for a web page and leaves the
+    scans as they are.
     """
     from kwcolor_pipeline.colorize.batch import colorize_files
+    from kwcolor_pipeline.colorize.engine import Rendering
+    from kwcolor_pipeline.colorize.provenance import Marking
 
     settings = load_settings()
+    sizes = _sizes(render_sizes)
+    rendering = Rendering(strength=strength, render_sizes=sizes, tiles=tiles)
+    marking = Marking(hidden=not unmarked, visible=visible_mark, certificate=certificate, private_key=private_key)
     bundle, name = _model(settings, model)
-    report = colorize_files(settings, photographs, output, bundle, name, ending)
+    report = colorize_files(
+        settings,
+        photographs,
+        output,
+        bundle,
+        name,
+        ending,
+        rendering=rendering,
+        marking=marking,
+        again=again,
+        side_by_side=side_by_side,
+    )
     if report.written:
         done = f"{len(report.written)} colorized into {escape(str(output))}"
         _out.print(f"[green]Done:[/] {done}.", soft_wrap=True, highlight=False)
-    _finish(report.problems, could_not_start=not report.written)
+    if report.skipped:
+        there = f"{len(report.skipped)} {'is' if len(report.skipped) == 1 else 'are'} there already"
+        _out.print(f"  {there}; --again colorizes anew", soft_wrap=True, highlight=False)
+    for note in report.notes:
+        _err.print(f"[yellow]·[/] {escape(note)}", soft_wrap=True, highlight=False)
+    _finish(report.problems, could_not_start=not report.written and not report.skipped)
+
+
+def _sizes(given: str | None) -> tuple[int, ...]:
+    """Numbers between commas."""
+    try:
+        return tuple(int(size) for size in given.split(",")) if given else ()
+    except ValueError:
+        raise SettingsProblem(f"`{given}` are no sizes; give numbers of pixels with commas, e.g. 160,224.") from None
 
 
 @app.command()

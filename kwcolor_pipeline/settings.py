@@ -381,13 +381,25 @@ class WatchSettings(_Group):
     output: _LocalPath | None = Field(
         None, description="Folder of the results; `colorized` in the watched folder where it is not set"
     )
-    format: str = Field("jpg", pattern="^(jpg|jpeg|png|tif|tiff|webp)$", description="Ending of the results")
+    format: str = Field(
+        "jpg", pattern="^(same|jpg|jpeg|png|tif|tiff|webp|heic|heif|jp2)$", description="Ending of the results"
+    )
 
     @model_validator(mode="after")
     def _results_elsewhere(self) -> "WatchSettings":
         if self.folder and self.output == self.folder:
             raise ValueError("`output` has to be another folder than `folder`")
         return self
+
+
+class ColorizeSettings(_Group):
+    """Limits of `kwcolor colorize` and of the watched folder, whose pictures are one's own."""
+
+    max_pixels: int = Field(
+        250_000_000,
+        gt=0,
+        description="Largest picture that is colorized, in pixels of all pages; above 178 million only as TIFF",
+    )
 
 
 class NoticeSettings(_Group):
@@ -523,6 +535,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
     automation: AutomationSettings = AutomationSettings()
+    colorize: ColorizeSettings = ColorizeSettings()
     watch: WatchSettings = WatchSettings()
     notices: NoticeSettings = NoticeSettings()
 

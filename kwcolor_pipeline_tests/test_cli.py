@@ -125,9 +125,9 @@ def test_without_any_training_the_starter_colorizes(kwcolor: Command, tmp_path: 
     for arguments in ([], ["--model", "starter"]):
         done = kwcolor("colorize", tmp_path / "cat.png", "-o", tmp_path / "out", *arguments)
         assert done.code == 0, done.err
-        with Image.open(tmp_path / "out" / "cat.jpg") as picture:
+        with Image.open(tmp_path / "out" / "cat.png") as picture:
             assert colourfulness(np.asarray(picture)) > 8
-        (tmp_path / "out" / "cat.jpg").unlink()
+        (tmp_path / "out" / "cat.png").unlink()
 
 
 def test_colorizing_with_a_bundles_folder(kwcolor: Command, trained_settings: Settings, tmp_path: Path) -> None:
@@ -136,11 +136,12 @@ def test_colorizing_with_a_bundles_folder(kwcolor: Command, trained_settings: Se
     photographs.mkdir()
     (photographs / "good.jpg").write_bytes(encoded(scene(1)))
     done = kwcolor("colorize", photographs, "-o", tmp_path / "out [bold]", "--model", bundle)
-    assert (done.code, done.err) == (0, "")
+    in_colour = f"· {photographs}/good.jpg is in colour already; it was colorized anew, from its own lightness.\n"
+    assert (done.code, done.err) == (0, in_colour)
     assert done.out == f"Done: 1 colorized into {tmp_path}/out [bold].\n"
     (photographs / "bad.jpg").write_text("no picture")
     partly = kwcolor("colorize", photographs, "-o", tmp_path / "out [bold]", "--model", bundle)
-    assert partly.code == 1
+    assert (partly.code, partly.out) == (1, "  1 is there already; --again colorizes anew\n")
     assert partly.err == f"· {photographs}/bad.jpg is not a picture in a format that can be read.\n"
     nothing = kwcolor("colorize", photographs / "bad.jpg", "-o", tmp_path / "out", "--model", bundle)
     assert (nothing.code, nothing.out, nothing.err) == (2, "", partly.err)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kwcolor_pipeline.colorize.files import photograph_files
+from kwcolor_pipeline.colorize.formats import photograph_files
 from kwcolor_pipeline.home import Home, sha256_of, write_bytes
 from kwcolor_pipeline.photos.encoding import png
 from kwcolor_pipeline.photos.pairs import read_pairs

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pydantic
 from pydantic import ConfigDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.colorize.files import UnreadablePhotograph, read_photograph, write_colorized
+from kwcolor_pipeline.colorize.files import colorized, write_colorized
+from kwcolor_pipeline.colorize.merge import Colour
+from kwcolor_pipeline.colorize.reading import UnreadablePhotograph, read_photograph
 from kwcolor_pipeline.networks.bundle import read_bundle
 from kwcolor_pipeline.settings import DownloadSettings, SettingsProblem
 
@@ -53,13 +54,13 @@ class EncodedColorizer:
     """Colorizes pictures that are given and taken as base64.
 
     Args:
-        colorize: grey uint8 (H, W) to RGB uint8 (H, W, 3).
+        colorize: the colorizer, or another with its way of being called.
         model: name of the model for the mark in each result.
         max_bytes: largest picture file that is accepted, in bytes.
         max_pixels: largest picture that is accepted, in pixels.
     """
 
-    def __init__(self, colorize: Callable[[np.ndarray], np.ndarray], model: str, max_bytes: int, max_pixels: int):
+    def __init__(self, colorize: Callable[..., Colour], model: str, max_bytes: int, max_pixels: int):
         self._colorize = colorize
         self._model = model
         self._max_bytes = max_bytes
@@ -68,7 +69,7 @@ class EncodedColorizer:
         self._alone = threading.Lock()
 
     def __call__(self, pictures: Sequence[str]) -> list[str]:
-        """One base64 JPEG, upright and marked as colorized, for each base64 picture (any format of ``photos.store``).
+        """One base64 JPEG, upright and marked as colorized, for each base64 picture of a format that ``reading`` reads.
 
         A colour picture is colorized from its own lightness. All or none: raises RefusedPictures,
         with a sentence for each picture that is no base64, no picture, damaged or too large, and
@@ -98,7 +99,7 @@ class EncodedColorizer:
                 photograph = replace(read_photograph(path, self._max_pixels), path=Path(name))
             except UnreadablePhotograph as error:
                 raise UnreadablePhotograph(str(error).replace(str(path), name)) from error
-            height, width = photograph.gray.shape
+            height, width = photograph.frames[0].shape
             if max(height, width) > _JPEG_SIDE:
                 raise UnreadablePhotograph(
                     f"{name} has {width} x {height} pixels and the JPEG of the answer holds {_JPEG_SIDE} a side."
@@ -106,7 +107,7 @@ class EncodedColorizer:
             if only_look:
                 return []
             result = path.with_suffix(".jpg")
-            write_colorized(result, self._colorize(photograph.gray), photograph, self._model)
+            write_colorized(result, colorized(self._colorize, photograph, "jpg"), photograph, self._model)
             return [base64.b64encode(result.read_bytes()).decode()]
 
     def _decoded(self, encoded: str, name: str) -> bytes:

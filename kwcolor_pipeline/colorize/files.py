@@ -1,201 +1,289 @@
-"""Picture files in and out of the colorizer, and the mark that says so.
+"""Colorized pictures to files, with everything that the original's file told and the marks that say so.
 
-Every output carries XMP (IPTC digital source type, model, date, the original's sha256) and keeps
-what the original's EXIF tells of the photograph. Nothing is ever written over the original.
+Belongs here: writing each format, and where it keeps metadata. Reading is in ``reading``, the formats' names are in
+``formats``.
 """
 
 import datetime
-import hashlib
 import io
 import logging
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+import mmap
+import secrets
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
-from kwcolor_pipeline.home import write_bytes
-from kwcolor_pipeline.photos.decolorizing import decolorize
-from kwcolor_pipeline.photos.store import EXTENSIONS
+from kwcolor_pipeline.colorize import metadata as tags
+from kwcolor_pipeline.colorize.engine import PLAIN, Rendering
+from kwcolor_pipeline.colorize.formats import DEEP, FORMATS, ending_of
+from kwcolor_pipeline.colorize.jp2 import Boxes, with_boxes
+from kwcolor_pipeline.colorize.merge import Colour
+from kwcolor_pipeline.colorize.metadata import Metadata, Tree
+from kwcolor_pipeline.colorize.provenance import (
+    MARKED,
+    NAMESPACE,
+    SIGNED,
+    Marking,
+    Signer,
+    provenance_xmp,
+    with_visible_mark,
+)
+from kwcolor_pipeline.colorize.reading import Photograph, UnreadablePhotograph, shown
+from kwcolor_pipeline.home import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: File name endings that `kwcolor colorize` takes and gives, with PIL's names of the formats.
-FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP"}
-#: https://cv.iptc.org/newscodes/digitalsourcetype/ : edited with a trained model.
-_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-_MARK = "https://kwcolor-pipeline.invalid/ns/1.0/"
-#: EXIF tags that tell of the photograph: its title, page, camera, resolution, software, date, author, copyright
-#: and Windows' copies of them. The rest of a TIFF's describes how its pixels are stored.
-_TELLING = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 33432, 40091, 40092, 40093, 40094, 40095}
-#: EXIF's own folder of tags, and that of the position.
-_FOLDERS = (0x8769, 0x8825)
-#: The most EXIF that a JPEG can hold: one segment.
-_JPEG_EXIF = 65533
-_LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-_TIFF_XMP = 700
+_LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "HEIF": 16384}
+#: The most that a segment of a JPEG can hold.
+_SEGMENT = 65533
+_XMP_IN_JPEG = _SEGMENT - len(b"http://ns.adobe.com/xap/1.0/\0")
+#: Bytes of an uncompressed TIFF above which it has to be a BigTIFF, with room for tags.
+_CLASSIC_TIFF = 4_000_000_000
 
 
-class UnreadablePhotograph(Exception):
-    """A file that cannot be colorized; the message is one sentence that names it and why."""
+def colorized(
+    colorizer: Callable[..., Colour], photograph: Photograph, ending: str, rendering: Rendering = PLAIN
+) -> list[Colour]:
+    """All pages of a photograph in colour, as deep as both the photograph and the format; the first where it has one.
 
-
-@dataclass(frozen=True)
-class Photograph:
-    """A picture as the colorizer takes it: grey uint8 (H, W), orientation applied."""
-
-    path: Path
-    sha256: str
-    gray: np.ndarray
-    exif: bytes
-
-
-def read_photograph(path: Path, max_pixels: int) -> Photograph:
-    """Decode ``path`` fully, once. A colour picture is given its own lightness as grey.
-
-    Raises UnreadablePhotograph.
+    ``colorizer`` is a :class:`~kwcolor_pipeline.colorize.engine.Colorizer` or called like one; ``ending`` is one of
+    FORMATS.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise UnreadablePhotograph(f"{path} is not a file and so no picture.")
-        data = path.read_bytes()
-        with warnings.catch_warnings():
-            # The limit below is the operator's own; Pillow's warning would name another one.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=list(EXTENSIONS)) as image:
-                if image.width * image.height > max_pixels:
-                    raise UnreadablePhotograph(
-                        f"{path} has {image.width} x {image.height} pixels, more than the {max_pixels:,} that "
-                        "KWCOLOR_DOWNLOAD__MAX_PIXELS allows."
-                    )
-                upright = ImageOps.exif_transpose(image)
-                exif = _kept_exif(path, image)
-                gray = _grey(path, upright)
-    except UnidentifiedImageError as error:
-        raise UnreadablePhotograph(f"{path} is not a picture in a format that can be read.") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadablePhotograph(f"{path} unpacks to more pixels than any photograph has; it is refused.") from error
-    except OSError as error:
-        raise UnreadablePhotograph(f"{path} cannot be read: {error.strerror or _reason(error)}.") from error
-    except UnreadablePhotograph:
-        raise
-    except Exception as error:  # decoders raise anything on bytes made to break them
-        raise UnreadablePhotograph(f"{path} is damaged: {_reason(error)}.") from error
-    return Photograph(path, hashlib.sha256(data).hexdigest(), gray, exif)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-
-
-def _kept_exif(path: Path, image: Image.Image) -> bytes:
-    """What the EXIF tells of the photograph, encoded; empty where there is none or where it is damaged."""
-    kept = Image.Exif()
-    try:
-        exif = image.getexif()
-        for tag in _TELLING & set(exif):
-            kept[tag] = exif[tag]
-        for folder in _FOLDERS:
-            tags = exif.get_ifd(folder)
-            if tags:
-                kept[folder] = dict(tags)
-        return kept.tobytes() if kept else b""
-    except Exception as error:  # noqa: BLE001 - PIL raises anything on broken tags, and the picture itself is sound
-        log.warning("the EXIF of %s is damaged and is not kept: %s", path, _reason(error))
-        return b""
-
-
-def _grey(path: Path, image: Image.Image) -> np.ndarray:
-    if image.mode == "F":
-        raise UnreadablePhotograph(f"{path} holds floating point numbers, and which of them is white is not known.")
-    if image.mode in ("L", "1"):
-        return np.asarray(image.convert("L"))
-    if image.mode.startswith("I"):
-        return (np.asarray(image.convert("I")).clip(0, 65535) / 257).round().astype(np.uint8)
-    return decolorize(np.asarray(image.convert("RGB")), "lightness")
-
-
-def provenance_xmp(model: str, original_sha256: str, when: datetime.datetime) -> bytes:
-    """The XMP packet that marks a picture as colorized."""
-    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about=""
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- xmlns:xmp="http://ns.adobe.com/xap/1.0/"
- xmlns:kwcolor="{_MARK}">
-<Iptc4xmpExt:DigitalSourceType>{_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
-<xmp:CreatorTool>kwcolor_pipeline</xmp:CreatorTool>
-<xmp:ModifyDate>{when.isoformat(timespec="seconds")}</xmp:ModifyDate>
-<kwcolor:colours>inferred by a trained model, not recorded by the camera</kwcolor:colours>
-<kwcolor:model>{escape(model)}</kwcolor:model>
-<kwcolor:originalSha256>{original_sha256}</kwcolor:originalSha256>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="w"?>""".encode()
+    depth = photograph.depth if FORMATS[ending] in DEEP else 8
+    frames = photograph.frames if FORMATS[ending] == "TIFF" else photograph.frames[:1]
+    return [colorizer(frame, rendering, depth=depth, space=photograph.space) for frame in frames]
 
 
 def is_colorized(path: Path) -> bool:
-    """Whether the file carries the mark of :func:`provenance_xmp`."""
-    return _MARK.encode() in path.read_bytes()
+    """Whether the file carries the mark of :func:`~kwcolor_pipeline.colorize.provenance.provenance_xmp`."""
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(NAMESPACE.encode()) >= 0
 
 
-def write_colorized(path: Path, colour: np.ndarray, original: Photograph, model: str) -> None:
-    """Write RGB uint8 (H, W, 3) with its marks, atomically; the ending of ``path`` gives the format.
+def write_colorized(
+    path: Path,
+    colour: Colour | Sequence[Colour],
+    original: Photograph,
+    model: str,
+    marking: Marking = MARKED,
+    signer: Signer | None = None,
+) -> None:
+    """Write RGB (H, W, 3), or that of each page, with its marks, atomically; the ending of ``path`` gives the format.
 
     Raises ValueError for an ending that is not in FORMATS, UnreadablePhotograph when the format cannot
     hold so large a picture.
     """
-    ending = path.suffix.lower().lstrip(".")
+    ending = ending_of(path)
     if ending not in FORMATS:
         raise ValueError(f"`{path.suffix}` is not a format that can be written; use one of: {', '.join(FORMATS)}.")
     pil_format = FORMATS[ending]
-    height, width = colour.shape[:2]
+    pages = [colour] if isinstance(colour, np.ndarray) else list(colour)
+    height, width = pages[0].shape[:2]
     largest = _LARGEST_SIDE.get(pil_format, max(height, width))
     if max(height, width) > largest:
         raise UnreadablePhotograph(
-            f"{original.path} has {width} x {height} pixels and {pil_format} holds {largest} a side; use --format png."
+            f"{shown(original.path)} has {width} x {height} pixels and {pil_format} holds {largest} a side; "
+            "use --format png."
         )
-    packet = provenance_xmp(model, original.sha256, datetime.datetime.now(datetime.UTC))
+    if signer is not None and pil_format not in SIGNED:
+        raise UnreadablePhotograph(f"{shown(original.path)} cannot be signed as {pil_format}; use --format tif or png.")
+    if marking.visible:
+        pages = [with_visible_mark(page) for page in pages]
+    told = original.metadata
+    packet = told.xmp
+    if marking.hidden:
+        described: dict[int, list[str]] = {}
+        if pil_format in ("WEBP", "HEIF"):  # neither has a place for IPTC's own records
+            for number, text in tags.iptc_records(told.iptc):
+                described.setdefault(number, []).append(text)
+        now = datetime.datetime.now(datetime.UTC)
+        packet = provenance_xmp(model, original.sha256, now, told.xmp, described)
+    with atomic_path(path) as temporary:
+        _WRITERS[pil_format](temporary, pages, replace(told, xmp=packet), original)
+        if signer is not None:
+            signed = temporary.with_name(f".{secrets.token_hex(8)}.signed.part")
+            try:
+                signer.sign(temporary, signed, pil_format, model, original.path, original.pil_format)
+                signed.replace(temporary)
+            finally:
+                signed.unlink(missing_ok=True)
+
+
+def _fitting_exif(tree: Tree, original: Photograph) -> bytes:
+    """The segment of EXIF if a JPEG holds it, else without the camera maker's part, else nothing."""
+    for fewer in (tree, tags.without_maker_note(tree)):
+        block = tags.exif_block(fewer)
+        if len(block) <= _SEGMENT - 8:
+            if fewer is not tree:
+                log.warning("the camera maker's part of the EXIF of %s is too long for a JPEG", shown(original.path))
+            return b"Exif\0\0" + block if block else b""
+    log.warning("the EXIF of %s is too long for a JPEG and is not kept", shown(original.path))
+    return b""
+
+
+def _write_jpeg(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    packet = told.xmp
+    if len(packet) > _XMP_IN_JPEG:
+        log.warning("the XMP of %s is too long for a JPEG; only the marks are kept", shown(original.path))
+        packet = _marks_only(told.xmp)
+    blocks = tags.photoshop_blocks(told)
+    extra = b""
+    for start in range(0, len(blocks), _SEGMENT - 14):  # blocks that are longer than a segment go on in the next
+        part = b"Photoshop 3.0\0" + blocks[start : start + _SEGMENT - 14]
+        extra += b"\xff\xed" + struct.pack(">H", len(part) + 2) + part
+    options: dict[str, Any] = {
+        "quality": 95,
+        "subsampling": 0,
+        "exif": _fitting_exif(told.tree, original),
+        "extra": extra,
+    }
+    if packet:
+        options["xmp"] = packet
+    if told.comment:
+        options["comment"] = told.comment[:_SEGMENT]
+    if told.dpi:
+        options["dpi"] = tuple(round(side) for side in told.dpi)
+    Image.fromarray(pages[0]).save(path, "JPEG", icc_profile=original.space.profile, **options)
+
+
+def _marks_only(packet: bytes) -> bytes:
+    """The last description of a packet, which is this project's own."""
+    from xml.etree import ElementTree
+
+    rdf = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+    root = ElementTree.fromstring(packet.decode().split("?>", 1)[1].rsplit("<?", 1)[0].strip())
+    found = root.find(f"{rdf}RDF")
+    assert found is not None
+    for child in list(found)[:-1]:
+        found.remove(child)
+    return ElementTree.tostring(root, encoding="utf-8")
+
+
+def _write_webp(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    exif = tags.exif_block(told.tree)
+    Image.fromarray(pages[0]).save(
+        path, "WEBP", quality=95, exif=exif, xmp=told.xmp, icc_profile=original.space.profile or b""
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _text_chunk(name: str, text: str) -> bytes:
+    """An iTXt chunk: a name in Latin-1 of at most 79 characters, and any text."""
+    return _chunk(b"iTXt", name.encode("latin-1", "replace")[:79] + b"\0\0\0\0\0" + text.encode("utf-8", "replace"))
+
+
+def _write_png(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    import imagecodecs
+
+    encoded = memoryview(imagecodecs.png_encode(np.ascontiguousarray(pages[0]), level=6))
+    chunks = b""
+    if original.space.profile:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(original.space.profile))
+    if told.dpi:
+        across, down = (round(side / 0.0254) for side in told.dpi)
+        chunks += _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+    if exif := tags.exif_block(told.tree):
+        chunks += _chunk(b"eXIf", exif)
+    if told.iptc:
+        lines = [told.iptc[start : start + 36].hex() for start in range(0, len(told.iptc), 36)]
+        profile = f"\niptc\n{len(told.iptc):8}\n" + "\n".join(lines) + "\n"
+        chunks += _chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(profile.encode()))
+    if told.xmp:
+        chunks += _text_chunk("XML:com.adobe.xmp", told.xmp.decode("utf-8", "replace"))
+    for name, text in told.text.items():
+        chunks += _text_chunk(name, text)
+    header = 8 + 25  # the signature and IHDR
+    with path.open("xb") as written:
+        written.write(encoded[:header])
+        written.write(chunks)
+        written.write(encoded[header:])
+
+
+def _write_jpeg2000(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    import imagecodecs
+
+    encoded = imagecodecs.jpeg2k_encode(np.ascontiguousarray(pages[0]), level=0, codecformat="jp2", reversible=True)
+    boxes = Boxes(tags.exif_block(told.tree), told.xmp, told.iptc, original.space.profile or b"")
+    path.write_bytes(with_boxes(bytes(encoded), boxes))
+
+
+def _write_heif(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnreadablePhotograph(
+            f"{shown(original.path)} cannot be written as HEIC without another package: install kwcolor_pipeline[heic]."
+        ) from error
+    page = np.ascontiguousarray(pages[0])
+    height, width = page.shape[:2]
+    made = pillow_heif.from_bytes("RGB;16" if page.dtype == np.uint16 else "RGB", (width, height), page.tobytes())
+    if original.space.profile:
+        made.info["icc_profile"] = original.space.profile
+    exif = tags.exif_block(told.tree)
     buffer = io.BytesIO()
-    Image.fromarray(colour).save(buffer, pil_format, **_saving(pil_format, packet, original))
-    write_bytes(path, buffer.getvalue())
+    made.save(buffer, quality=95, chroma=444, exif=b"Exif\0\0" + exif if exif else None, xmp=told.xmp or None)
+    path.write_bytes(buffer.getvalue())
 
 
-def _saving(pil_format: str, packet: bytes, original: Photograph) -> dict[str, Any]:
-    """PIL's options: quality, EXIF and the XMP packet, which every format takes in its own way."""
-    match pil_format:
-        case "JPEG":
-            exif = original.exif
-            if len(exif) > _JPEG_EXIF:
-                log.warning("the EXIF of %s is too long for a JPEG and is not kept", original.path)
-                exif = b""
-            return {"quality": 95, "subsampling": 0, "exif": exif, "xmp": packet}
-        case "PNG":
-            info = PngInfo()
-            info.add_itxt("XML:com.adobe.xmp", packet.decode())
-            return {"pnginfo": info, "exif": original.exif}
-        case "TIFF":
-            tags = Image.Exif()
-            tags.load(original.exif)
-            tags[_TIFF_XMP] = packet
-            # Uncompressed: Pillow's libtiff path, which compresses, cannot write EXIF's own folder.
-            return {"compression": "raw", "exif": tags}
-        case _:
-            return {"quality": 95, "exif": original.exif, "xmp": packet}
+def _write_tiff(path: Path, pages: list[Colour], told: Metadata, original: Photograph) -> None:
+    import tifffile
 
-
-def photograph_files(given: list[Path]) -> Iterator[Path]:
-    """The files that are meant by files and folders: a folder stands for the pictures directly in and below it."""
-    for path in given:
-        if path.is_dir():
-            yield from (
-                found
-                for found in sorted(path.rglob("*"))
-                if found.is_file() and found.suffix.lower().lstrip(".") in FORMATS and not found.name.startswith(".")
+    size = sum(page.nbytes for page in pages)
+    with tifffile.TiffWriter(path, bigtiff=size > _CLASSIC_TIFF, byteorder="<") as writer:
+        for page in pages:
+            writer.write(
+                page,
+                photometric="rgb",
+                compression="zlib",
+                predictor=True,
+                rowsperstrip=max(1, min(len(page), 2**21 // page[0].nbytes)),
+                metadata=None,
+                software=False,
+                contiguous=False,
             )
-        else:
-            yield path
+    trees = [told.tree, *told.pages][: len(pages)]
+    trees += [Tree()] * (len(pages) - len(trees))
+    own = dict(trees[0].main)
+    if told.xmp:
+        own[tags.XMP] = tags.Tag(1, len(told.xmp), told.xmp)
+    if original.space.profile:
+        own[tags.ICC] = tags.undefined(original.space.profile)
+    if told.iptc:
+        own.setdefault(tags.IPTC, tags.undefined(told.iptc))
+    if told.photoshop:
+        own.setdefault(tags.PHOTOSHOP, tags.undefined(told.photoshop))
+    if told.dpi and 282 not in own:
+        for code, side in zip((282, 283), told.dpi, strict=True):
+            own[code] = tags.Tag(5, 1, struct.pack("<II", round(side * 1000), 1000))
+        own[296] = tags.Tag(3, 1, struct.pack("<H", 2))
+    trees[0] = replace(trees[0], main=own)
+    with path.open("r+b") as handle:
+        end = path.stat().st_size
+        with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+            added, patches = tags.add_to_tiff(data, trees, end)
+        handle.seek(end)
+        handle.write(added)
+        for place, value in patches.items():
+            handle.seek(place)
+            handle.write(value)
+
+
+_WRITERS = {
+    "JPEG": _write_jpeg,
+    "PNG": _write_png,
+    "TIFF": _write_tiff,
+    "WEBP": _write_webp,
+    "HEIF": _write_heif,
+    "JPEG2000": _write_jpeg2000,
+}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kwcolor_pipeline.colorize.files import FORMATS
+from kwcolor_pipeline.colorize.formats import is_picture
 from kwcolor_pipeline.home import sha256_of, write_json
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 
@@ -60,7 +60,9 @@ def colorize_new(settings: Settings, bundle: Path, model: str) -> "BatchReport":
     taken = [name for name in unlike if stems.get(Path(name).stem, name) != name]
     files = [folder / name for name in unlike if name not in taken]
     output = settings.watch.output or folder / "colorized"
-    report = colorize_files(settings, files, output, bundle, model, settings.watch.format) if files else BatchReport()
+    report = BatchReport()
+    if files:  # what is there already is the result of what a picture was before
+        report = colorize_files(settings, files, output, bundle, model, settings.watch.format, again=True)
     report.problems += [
         f"{folder / name} would be written over the result of {stems[Path(name).stem]}; rename it." for name in taken
     ]
@@ -73,7 +75,7 @@ def _pictures(folder: Path) -> dict[str, str]:
     found = {}
     try:
         for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.suffix.lower().lstrip(".") not in FORMATS or not path.is_file():
+            if not is_picture(path) or not path.is_file():
                 continue
             status = path.stat()
             if not 0 <= time.time() - status.st_mtime < _SETTLED:  # a date in the future is a camera's

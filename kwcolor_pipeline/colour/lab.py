@@ -9,11 +9,12 @@ CUDA and in half precision under autocast, which moves L* visibly.
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 
 #: Linear sRGB to XYZ, rows divided by the white point so that white is (1, 1, 1) and grey has a = b = 0.
-_TO_XYZ = torch.tensor(
+TO_XYZ = torch.tensor(
     [
         [0.4124564, 0.3575761, 0.1804375],
         [0.2126729, 0.7151522, 0.0721750],
@@ -21,39 +22,46 @@ _TO_XYZ = torch.tensor(
     ],
     dtype=torch.float64,
 )
-_TO_XYZ /= _TO_XYZ.sum(dim=1, keepdim=True)
-_FROM_XYZ = torch.linalg.inv(_TO_XYZ)
+TO_XYZ /= TO_XYZ.sum(dim=1, keepdim=True)
+FROM_XYZ = torch.linalg.inv(TO_XYZ)
 
 #: Where CIELAB passes from the straight line to the cube root (CIE 15, section 8.2.1).
 _DELTA = 6 / 29
 #: How far rounding may push a linear value outside 0..1; both move L* by less than 0.01.
 _BELOW_BLACK, _ABOVE_WHITE = 1e-5, 1e-4
-#: Halvings of the chroma factor: 2^-16 of the largest chroma is 0.003 units.
-_HALVINGS = 16
+#: Halvings of the chroma factor: 2^-14 of the largest chroma is 0.01 units.
+_HALVINGS = 14
 
 
-def _mix(matrix: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    first, second, third = channels.unbind(-3)
-    return torch.stack([row[0] * first + row[1] * second + row[2] * third for row in matrix.tolist()], dim=-3)
+def _mix(matrix: torch.Tensor, channels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    first, second, third = channels
+    return [torch.add(torch.add(first * row[0], second, alpha=row[1]), third, alpha=row[2]) for row in matrix.tolist()]
 
 
-def _to_linear(rgb: torch.Tensor) -> torch.Tensor:
+def srgb_to_linear(rgb: torch.Tensor) -> torch.Tensor:
+    """Linear light of sRGB values 0..1 (IEC 61966-2-1)."""
     # The clamp keeps the gradient of the branch that `where` discards finite.
     curve = ((rgb.clamp(min=0.04045) + 0.055) / 1.055).pow(2.4)
     return torch.where(rgb > 0.04045, curve, rgb / 12.92)
 
 
-def _from_linear(linear: torch.Tensor) -> torch.Tensor:
+def linear_to_srgb(linear: torch.Tensor) -> torch.Tensor:
+    """sRGB values 0..1 of linear light."""
+    # Above the bend the line is above the curve; below it the clamped curve stays at the bend.
     curve = 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055
-    return torch.where(linear > 0.0031308, curve, 12.92 * linear)
+    return curve.minimum(12.92 * linear)
 
 
-def _compress(xyz: torch.Tensor) -> torch.Tensor:
+def compressed_light(xyz: torch.Tensor) -> torch.Tensor:
+    """CIELAB's cube root of light relative to white: L* is 116 times that of Y, less 16."""
     return torch.where(xyz > _DELTA**3, xyz.clamp(min=_DELTA**3).pow(1 / 3), xyz / (3 * _DELTA**2) + 4 / 29)
 
 
-def _expand(compressed: torch.Tensor) -> torch.Tensor:
-    return torch.where(compressed > _DELTA, compressed * compressed * compressed, 3 * _DELTA**2 * (compressed - 4 / 29))
+def expanded_light(compressed: torch.Tensor) -> torch.Tensor:
+    """The light whose :func:`compressed_light` this is."""
+    # The line is the cube's tangent in delta; `cubed` stays there for what is on the line.
+    cubed = compressed.clamp(min=_DELTA)
+    return cubed * cubed * cubed + 3 * _DELTA**2 * (compressed - cubed)
 
 
 def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
@@ -61,7 +69,7 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
 
     Gradients are finite everywhere, black included.
     """
-    x, y, z = _compress(_mix(_TO_XYZ, _to_linear(rgb.float()))).unbind(-3)
+    x, y, z = (compressed_light(channel) for channel in _mix(TO_XYZ, srgb_to_linear(rgb.float()).unbind(-3)))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
@@ -71,29 +79,37 @@ def film_lightness(rgb: torch.Tensor, sensitivities: torch.Tensor) -> torch.Tens
     ``sensitivities`` (…, 3, 1, 1) weighs linear red, green and blue and sums to one, so grey stays as it is.
     With the eye's weights (0.2126, 0.7152, 0.0722) the result is the picture's own L*.
     """
-    return 116 * _compress((_to_linear(rgb.float()) * sensitivities).sum(dim=-3, keepdim=True)) - 16
+    return 116 * compressed_light((srgb_to_linear(rgb.float()) * sensitivities).sum(dim=-3, keepdim=True)) - 16
 
 
-def _lab_to_linear(lab: torch.Tensor) -> torch.Tensor:
+def _lab_to_linear(lab: torch.Tensor, from_xyz: torch.Tensor = FROM_XYZ) -> torch.Tensor:
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
-    return _mix(_FROM_XYZ, _expand(torch.stack([y + a / 500, y, y - b / 200], dim=-3)))
+    return torch.stack(
+        _mix(from_xyz, [expanded_light(y + a / 500), expanded_light(y), expanded_light(y - b / 200)]), dim=-3
+    )
 
 
 def _inside(linear: torch.Tensor) -> torch.Tensor:
-    return ((linear >= -_BELOW_BLACK) & (linear <= 1 + _ABOVE_WHITE)).all(dim=-3)
+    return (linear.amin(dim=-3) >= -_BELOW_BLACK) & (linear.amax(dim=-3) <= 1 + _ABOVE_WHITE)
 
 
-def _scale_chroma(lab: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return torch.cat([lab[..., :1, :, :], lab[..., 1:, :, :] * factor.unsqueeze(-3)], dim=-3)
-
-
-def _factors_by_bisection(lab: torch.Tensor) -> torch.Tensor:
-    fits = torch.zeros_like(lab[..., 0, :, :])
-    fails = torch.ones_like(fits)
+@torch.no_grad()
+def _factors_outside(lab: torch.Tensor, from_xyz: torch.Tensor = FROM_XYZ) -> torch.Tensor:
+    """The largest chroma factors, by bisection, of colours (3, N) outside the gamut whose greys are inside: (N,)."""
+    lightness, a, b = lab
+    y = (lightness + 16) / 116
+    along_x, along_z = a / 500, -b / 200
+    unmoved = expanded_light(y)
+    # Only X and Z move with the factor: of each channel, Y's share stays.
+    channels = [(unmoved * row[1], row[0], row[2]) for row in from_xyz.tolist()]
+    fits, fails = torch.zeros_like(y), torch.ones_like(y)
     for _ in range(_HALVINGS):
-        middle = (fits + fails) / 2
-        inside = _inside(_lab_to_linear(_scale_chroma(lab, middle)))
+        middle = (fits + fails).mul_(0.5)
+        x, z = (expanded_light(torch.addcmul(y, middle, along)) for along in (along_x, along_z))
+        red, green, blue = (torch.add(share, x, alpha=to_x).add_(z, alpha=to_z) for share, to_x, to_z in channels)
+        inside = red.minimum(green).minimum(blue) >= -_BELOW_BLACK
+        inside &= red.maximum(green).maximum(blue) <= 1 + _ABOVE_WHITE
         fits, fails = torch.where(inside, middle, fits), torch.where(inside, fails, middle)
     return fits
 
@@ -104,13 +120,27 @@ def chroma_factors(lab: torch.Tensor) -> torch.Tensor:
 
     1 for colours inside the gamut. L* has to be within 0..100: grey itself is then always inside.
     """
-    inside = _inside(_lab_to_linear(lab))
+    outside = ~_inside(_lab_to_linear(lab))
     factors = torch.ones_like(lab[..., 0, :, :])
-    if not inside.all():
+    if outside.any():
         # Only the pixels outside, as one row: in photographs they are few.
-        outside = lab.movedim(-3, 0)[:, ~inside].unsqueeze(-2)
-        factors[~inside] = _factors_by_bisection(outside).squeeze(0)
+        factors[outside] = _factors_outside(lab.movedim(-3, 0)[:, outside])
     return factors
+
+
+def lab_to_linear_in_gamut(lab: torch.Tensor, from_xyz: torch.Tensor = FROM_XYZ) -> torch.Tensor:
+    """CIELAB (…, 3, H, W), L* within 0..100, to linear RGB in 0..1, float32; see :func:`lab_to_rgb_in_gamut`.
+
+    ``from_xyz`` leads from XYZ, of which white is (1, 1, 1), to the primaries, those of sRGB where it is not given.
+    """
+    linear = _lab_to_linear(lab, from_xyz)
+    outside = ~_inside(linear.detach())
+    if outside.any():
+        pixels = lab.movedim(-3, 0)[:, outside]
+        fitted = torch.cat([pixels[:1], pixels[1:] * _factors_outside(pixels, from_xyz)])
+        linear.movedim(-3, 0)[:, outside] = _lab_to_linear(fitted[..., None], from_xyz)[..., 0]
+    # What is left outside 0..1 is rounding, see _BELOW_BLACK and _ABOVE_WHITE.
+    return linear.clamp(0, 1)
 
 
 def lab_to_rgb_in_gamut(lab: torch.Tensor) -> torch.Tensor:
@@ -122,8 +152,7 @@ def lab_to_rgb_in_gamut(lab: torch.Tensor) -> torch.Tensor:
     """
     lab = lab.float()
     lab = torch.cat([lab[..., :1, :, :].clamp(0, 100), lab[..., 1:, :, :]], dim=-3)
-    # What is left outside 0..1 is rounding, see _BELOW_BLACK and _ABOVE_WHITE.
-    return _from_linear(_lab_to_linear(_scale_chroma(lab, chroma_factors(lab))).clamp(0, 1))
+    return linear_to_srgb(lab_to_linear_in_gamut(lab))
 
 
 def lab_to_rgb_clipped(lab: torch.Tensor) -> torch.Tensor:
@@ -132,12 +161,12 @@ def lab_to_rgb_clipped(lab: torch.Tensor) -> torch.Tensor:
     Unlike :func:`lab_to_rgb_in_gamut` it never asks the device how many pixels are outside, so a training step
     neither waits for it nor breaks a CUDA graph; inside the gamut both give the same.
     """
-    return _from_linear(_lab_to_linear(lab.float()).clamp(0, 1))
+    return linear_to_srgb(_lab_to_linear(lab.float()).clamp(0, 1))
 
 
 def _lightness_table() -> torch.Tensor:
     grey = torch.arange(256, dtype=torch.float64) / 255
-    return (116 * _compress(_to_linear(grey)) - 16).float()
+    return (116 * compressed_light(srgb_to_linear(grey)) - 16).float()
 
 
 @functools.cache

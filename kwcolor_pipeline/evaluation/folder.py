@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.colorize.files import photograph_files
+from kwcolor_pipeline.colorize.formats import photograph_files
 from kwcolor_pipeline.evaluation.evaluate import Evaluation, Grey, by_grey, evaluate
 from kwcolor_pipeline.evaluation.metrics import Picture
 from kwcolor_pipeline.home import sha256_of

@@ -15,7 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.colorize.files import UnreadablePhotograph, read_photograph, write_colorized
+from kwcolor_pipeline.colorize.files import colorized, write_colorized
+from kwcolor_pipeline.colorize.reading import UnreadablePhotograph, read_photograph
 from kwcolor_pipeline.evaluation.gallery import GalleryItem, write_gallery
 from kwcolor_pipeline.home import Home, Result, atomic_path, fingerprint
 from kwcolor_pipeline.networks.bundle import read_bundle
@@ -25,7 +26,7 @@ from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings
 
 #: Raise when a change here or in the colorizing engine changes the pictures.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def make_gallery(settings: Settings, bundle_folder: Path, model: str) -> TargetG
         if not (grey_path.exists() and colour_path.exists()):
             try:
                 photograph = read_photograph(store.find(row.photo_id), settings.download.max_pixels)
-                write_colorized(colour_path, colorizer(photograph.gray), photograph, model)
+                write_colorized(colour_path, colorized(colorizer, photograph, "jpg"), photograph, model)
             except (UnreadablePhotograph, FileNotFoundError) as error:
                 problems.append(str(error))
                 continue

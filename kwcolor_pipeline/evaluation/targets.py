@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from kwcolor_pipeline.colorize.files import UnreadablePhotograph, read_photograph
+from kwcolor_pipeline.colorize.reading import UnreadablePhotograph, read_photograph
 from kwcolor_pipeline.evaluation.evaluate import Grey, TableRow
 from kwcolor_pipeline.evaluation.report_data import Panel
 from kwcolor_pipeline.evaluation.stability import measure_targets

@@ -34,12 +34,12 @@ BUNDLE = "artifacts/bundle"
 MLMODEL = "MLmodel"
 
 #: What colorizing needs of this package; a test holds it.
-_CODE = (
-    *("__init__.py", "home.py", "settings.py", "colorize", "colour", "networks"),
-    *("photos/__init__.py", "photos/decolorizing.py", "photos/store.py"),
+_CODE = ("__init__.py", "home.py", "settings.py", "colorize", "colour", "networks")
+#: Distributions that this code imports. Pillow, imagecodecs and tifffile read, torch and timm compute, MLflow serves.
+_REQUIRED = (
+    *("imagecodecs", "mlflow", "numpy", "pillow", "pydantic", "pydantic-settings", "safetensors", "tifffile", "timm"),
+    "torch",
 )
-#: Distributions that this code imports. Pillow reads, torch and timm compute, MLflow serves.
-_REQUIRED = ("mlflow", "numpy", "pillow", "pydantic", "pydantic-settings", "safetensors", "timm", "torch")
 _EXAMPLE, _REQUEST = "input_example.json", "serving_input_example.json"
 
 

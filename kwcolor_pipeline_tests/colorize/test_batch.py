@@ -1,11 +1,18 @@
+import errno
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kwcolor_pipeline.colorize import batch
+from kwcolor_pipeline.colorize import batch, files
 from kwcolor_pipeline.colorize.batch import BatchReport, colorize_files
+from kwcolor_pipeline.colorize.files import is_colorized
+from kwcolor_pipeline.colorize.provenance import Marking
+from kwcolor_pipeline.colorize.reading import Photograph
+from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.settings import Settings, SettingsProblem, load_settings
 from kwcolor_pipeline_tests.colorize.pictures import Even, colorizer_of, noise, saved
 
@@ -67,12 +74,19 @@ def test_no_original_is_ever_written_over(settings: Settings, tmp_path: Path) ->
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_earlier_results_are_replaced_and_not_colorized_again(settings: Settings, tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png")
+def test_earlier_results_stay_and_are_no_originals_unless_asked(settings: Settings, tmp_path: Path) -> None:
+    original = picture(tmp_path / "in" / "a.png")
     output = tmp_path / "in" / "colour"
-    for _ in range(2):
-        report = colorized(settings, [tmp_path / "in"], output)
-        assert (report.problems, [path.name for path in report.written]) == ([], ["a.jpg"])
+    first = colorized(settings, [tmp_path / "in"], output)
+    assert (first.problems, first.skipped, [path.name for path in first.written]) == ([], [], ["a.jpg"])
+    made = (output / "a.jpg").read_bytes()
+    picture(original, seed=5)
+    second = colorized(settings, [tmp_path / "in"], output)
+    assert (second.problems, second.skipped, second.written) == ([], [output / "a.jpg"], [])
+    assert (output / "a.jpg").read_bytes() == made
+    third = colorize_files(settings, [tmp_path / "in"], output, Path("bundle"), "test", "jpg", again=True)
+    assert (third.problems, third.skipped, third.written) == ([], [], [output / "a.jpg"])
+    assert (output / "a.jpg").read_bytes() != made
     assert [path.name for path in output.iterdir()] == ["a.jpg"]
 
 
@@ -90,3 +104,139 @@ def test_what_cannot_be_begun_is_one_sentence(settings: Settings, tmp_path: Path
         with pytest.raises(SettingsProblem, match=says):
             colorized(settings, given, output, ending)
     assert not (tmp_path / "out").exists()
+
+
+def test_patterns_lists_and_manifests_stand_for_their_pictures(settings: Settings, tmp_path: Path) -> None:
+    one, two = picture(tmp_path / "in" / "one.png", 1), picture(tmp_path / "in" / "deep" / "two.tif", 2)
+    three = picture(tmp_path / "in" / "three.jpg", 3)
+    listed = tmp_path / "in" / "list.txt"
+    listed.write_text(f"# of the archive\n\nthree.jpg\n{two}\n")
+    store = PhotoStore(settings.paths.photos)
+    stored = store.put(three.read_bytes(), "JPEG")
+    manifest, table = tmp_path / "manifest.parquet", tmp_path / "in" / "table.parquet"
+    pq.write_table(pa.table({"photo_id": [stored, "f" * 64], "status": ["stored", "rejected"]}), manifest)
+    pq.write_table(pa.table({"path": ["one.png", None]}), table)
+    cases = {
+        tmp_path / "in" / "**" / "*.[pt][ni]*": {one.stem, two.stem},
+        listed: {three.stem, two.stem},
+        manifest: {stored},
+        table: {one.stem},
+    }
+    for number, (given, stems) in enumerate(cases.items()):
+        report = colorized(settings, [given], tmp_path / f"out{number}")
+        assert report.problems == []
+        assert {path.stem for path in report.written} == stems
+
+
+def test_lists_that_cannot_be_used_are_one_sentence(settings: Settings, tmp_path: Path) -> None:
+    broken, other = tmp_path / "broken.parquet", tmp_path / "other.parquet"
+    broken.write_bytes(b"no table")
+    pq.write_table(pa.table({"name": ["a"]}), other)
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    cases = {
+        broken: "is not a manifest",
+        other: "has neither a column `path`",
+        tmp_path / "list.txt": "cannot be read",
+        tmp_path / "*.gif": "does not exist",
+    }
+    for given, says in cases.items():
+        with pytest.raises(SettingsProblem, match=says):
+            colorized(settings, [given], tmp_path / "out")
+    (tmp_path / "list.txt").write_text("missing.jpg\n")
+    report = colorized(settings, [tmp_path / "list.txt"], tmp_path / "out")
+    assert report.problems == [f"{tmp_path}/missing.jpg cannot be read: No such file or directory."]
+
+
+def test_results_have_their_originals_format_where_it_can_be_written(settings: Settings, tmp_path: Path) -> None:
+    originals = [picture(tmp_path / "in" / name) for name in ("a.JPG", "b.png", "c.tiff", "d.webp", "e.gif", "f.jp2")]
+    report = colorized(settings, originals, tmp_path / "out", "same")
+    assert [path.name for path in report.written] == ["a.jpg", "b.png", "c.tiff", "d.webp", "e.png", "f.jp2"]
+    assert {path.suffix: Image.open(path).format for path in report.written} == {
+        ".jpg": "JPEG",
+        ".png": "PNG",
+        ".tiff": "TIFF",
+        ".webp": "WEBP",
+        ".jp2": "JPEG2000",
+    }
+
+
+def test_side_by_side_is_grey_and_colour(settings: Settings, tmp_path: Path) -> None:
+    original = picture(tmp_path / "a.png")
+    report = colorize_files(settings, [original], tmp_path / "out", Path("bundle"), "m", "png", side_by_side=True)
+    assert [path.name for path in report.written] == ["a.png"]
+    beside = np.asarray(Image.open(tmp_path / "out" / "a-side-by-side.jpg")).astype(int)
+    assert beside.shape == (12, 34, 3)
+    assert np.ptp(beside[:, :17].mean(axis=(0, 1))) < 1
+    assert np.ptp(beside[:, 17:].mean(axis=(0, 1))) > 5
+
+
+def test_unmarked_results_are_neither_marked_nor_written_over(settings: Settings, tmp_path: Path) -> None:
+    original = picture(tmp_path / "a.png")
+
+    def unmarked(again: bool = False) -> BatchReport:
+        marking = Marking(hidden=False)
+        return colorize_files(
+            settings, [original], tmp_path / "out", Path("bundle"), "m", "png", marking=marking, again=again
+        )
+
+    assert [path.name for path in unmarked().written] == ["a.png"]
+    assert not is_colorized(tmp_path / "out" / "a.png")
+    assert [path.name for path in unmarked().skipped] == ["a.png"]
+    # Nobody can tell it from a stranger's picture.
+    assert "an original" in unmarked(again=True).problems[0]
+
+
+def test_reading_goes_one_photograph_ahead_and_no_further(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    originals = [picture(tmp_path / "in" / f"{number}.png", number) for number in range(6)]
+    read, done, ahead = [], [], []
+    original_read, original_write = batch.read_photograph, batch.write_colorized
+
+    def reading(path: Path, *rest: object) -> object:
+        read.append(path)
+        ahead.append(len(read) - len(done))
+        return original_read(path, *rest)
+
+    def writing(path: Path, *rest: object) -> None:
+        original_write(path, *rest)
+        done.append(path)
+
+    monkeypatch.setattr(batch, "read_photograph", reading)
+    monkeypatch.setattr(batch, "write_colorized", writing)
+    report = colorized(settings, originals, tmp_path / "out")
+    assert [path.stem for path in report.written] == ["0", "1", "2", "3", "4", "5"]
+    # One that is read, one before the network, one that is written.
+    assert max(ahead) <= 3
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+def test_a_photograph_that_is_too_large_for_the_machine_is_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    originals = [picture(tmp_path / "in" / "a.png"), picture(tmp_path / "in" / "b.png", 1)]
+
+    def refusing(colorizer: object, photograph: Photograph, *rest: object) -> object:
+        if photograph.path.stem == "a":
+            raise error
+        return files.colorized(colorizer, photograph, *rest)
+
+    monkeypatch.setattr(batch, "colorized", refusing)
+    report = colorized(settings, originals, tmp_path / "out")
+    assert report.problems == [f"{originals[0]} needs more memory than there is; nothing was written for it."]
+    assert [path.name for path in report.written] == ["b.jpg"]
+
+
+def test_a_disk_that_is_full_is_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(batch, "write_colorized", full)
+    report = colorized(settings, [picture(tmp_path / "a.png")], tmp_path / "out")
+    assert report.problems == [f"{tmp_path}/out/a.jpg cannot be written: No space left on device."]
+
+
+def test_other_errors_are_not_swallowed(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "colorized", lambda *_: (_ for _ in ()).throw(RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        colorized(settings, [picture(tmp_path / "a.png")], tmp_path / "out")

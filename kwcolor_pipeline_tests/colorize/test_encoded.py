@@ -16,12 +16,14 @@ from PIL import Image
 
 from kwcolor_pipeline.colorize import encoded
 from kwcolor_pipeline.colorize.encoded import EncodedColorizer, RefusedPictures, ServingSettings
+from kwcolor_pipeline.colorize.reading import in_eight_bits
 from kwcolor_pipeline.settings import SettingsProblem
 from kwcolor_pipeline_tests.colorize.pictures import jpeg_bytes, noise
 
 
-def reddened(gray: np.ndarray) -> np.ndarray:
-    return np.stack([gray, gray // 2, gray // 2], axis=2)
+def reddened(gray: np.ndarray, *_: object, **__: object) -> np.ndarray:
+    eight = in_eight_bits(gray)
+    return np.stack([eight, eight // 2, eight // 2], axis=2)
 
 
 def encoded_colorizer(max_bytes: int = 100_000, max_pixels: int = 100_000) -> EncodedColorizer:
@@ -62,13 +64,13 @@ def test_a_turned_colour_picture_is_set_upright_and_its_own_lightness_is_coloriz
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned by 90 degrees
     seen: list[np.ndarray] = []
-    colorizer = EncodedColorizer(lambda gray: seen.append(gray) or reddened(gray), "a model", 10**6, 10**6)  # type: ignore[func-returns-value]
+    colorizer = EncodedColorizer(lambda gray, *_, **__: seen.append(gray) or reddened(gray), "a model", 10**6, 10**6)  # type: ignore[func-returns-value]
     (answer,) = colorizer([base64_of(colours, exif=exif, quality=100)])
     assert picture_in(answer).size == (16, 40)
     assert picture_in(answer).getexif().get(274) is None
     assert seen[0].shape == (40, 16)
     # CIE L* of sRGB blue is 32.3, which is the grey 76 or 77.
-    assert abs(float(seen[0].mean()) - 76.5) < 2
+    assert abs(float(in_eight_bits(seen[0]).mean()) - 76.5) < 2
 
 
 def test_line_breaks_as_base64_writes_them_are_taken() -> None:
@@ -140,7 +142,7 @@ def test_requests_at_once_are_colorized_one_after_the_other() -> None:
     inside: list[int] = []
     most: list[int] = []
 
-    def counted(gray: np.ndarray) -> np.ndarray:
+    def counted(gray: np.ndarray, *_: object, **__: object) -> np.ndarray:
         inside.append(1)
         most.append(len(inside))
         threading.Event().wait(0.02)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,10 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage.color import rgb2lab
+from skimage.data import astronaut
 
-from kwcolor_pipeline.colorize.engine import Colorizer, open_colorizer
+from kwcolor_pipeline.colorize import engine
+from kwcolor_pipeline.colorize.engine import Colorizer, Rendering, open_colorizer
+from kwcolor_pipeline.colour.measures import ciede2000_of_lab, lab_of
+from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.starter import STARTER
 from kwcolor_pipeline.training.stages import latest
 from kwcolor_pipeline_tests.colorize.pictures import CPU, Even, Scattered, colorizer_of, noise
 
@@ -65,7 +72,7 @@ def test_chroma_arrives_as_the_network_meant_it() -> None:
 def test_the_result_does_not_depend_on_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     gray, network = noise(70, 50), Even(30, 30)
     whole = colorizer_of(network)(gray)
-    monkeypatch.setattr("kwcolor_pipeline.colorize.engine._ROWS", 7)
+    monkeypatch.setattr("kwcolor_pipeline.colorize.merge._PIXELS_OF_SMALL", 7 * 50)
     assert (colorizer_of(network)(gray) == whole).all()
 
 
@@ -106,3 +113,104 @@ def test_a_bundle_without_its_size_is_named(trained_settings: Settings, preset: 
     (folder / "model.json").write_text(json.dumps(description | {"preset": preset}))
     with pytest.raises(SettingsProblem, match=r"model\.json does not say"):
         open_colorizer(folder, "cpu")
+
+
+def test_strength_scales_chroma_and_leaves_lightness() -> None:
+    gray = noise(40, 50)
+    network = colorizer_of(Even(20, -10))
+    plain, half = network.chroma(gray), network.chroma(gray, Rendering(strength=0.5))
+    assert torch.allclose(half, plain / 2)
+    assert (network(gray, Rendering(strength=0)) == gray[..., None]).all()
+
+
+def test_render_sizes_are_averaged_at_the_largest() -> None:
+    network = Scattered()
+    colorizer = colorizer_of(network)
+    chroma = colorizer.chroma(noise(100, 150), Rendering(render_sizes=(64, 128)))
+    assert [asked[2:] for asked in network.asked] == [(64, 96), (128, 192)]
+    assert chroma.shape == (1, 2, 64, 96)
+
+
+class _Position(torch.nn.Module):
+    """Answers with fine stripes, and with a level that is another for every picture that it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        count, _, height, width = lightness.shape
+        self.asked += 1
+        stripes = (torch.arange(height // 2) % 2 * 20.0 - 10)[:, None].expand(count, 2, -1, width // 2)
+        return stripes + 7.0 * self.asked
+
+
+def test_tiles_add_what_is_fine_and_not_another_level() -> None:
+    network = _Position()
+    colorizer = colorizer_of(network, 64)
+    whole = colorizer.chroma(noise(300, 400))
+    tiled = colorizer.chroma(noise(300, 400), Rendering(tiles=3))
+    assert network.asked > 15
+    assert tiled.shape[2] >= 2.5 * whole.shape[2]
+    assert abs(float(tiled.mean() - 14)) < 0.3  # the whole was the second that was asked
+    rows = tiled.mean(dim=3)[0, 0]
+    assert float((rows[1:-1] - (rows[:-2] + rows[2:]) / 2).abs().mean()) > 10
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"strength": -0.1}, "strength"),
+        ({"strength": 4}, "strength"),
+        ({"render_sizes": (8,)}, "size 8"),
+        ({"tiles": 0}, "0 tiles"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsProblem, match=says):
+        Rendering(**values)
+
+
+def test_the_same_photograph_in_other_sizes_has_the_same_colours() -> None:
+    """Scans of one photograph shall not be of other colours because one of them is larger."""
+    photograph = Image.fromarray(astronaut()).convert("L")
+    colorizer = open_colorizer(STARTER, "cpu")
+    labs = []
+    for side in (512, 1024, 2048):
+        gray = np.asarray(photograph.resize((side, side), Image.Resampling.LANCZOS))
+        colour = Image.fromarray(colorizer(gray)).resize((256, 256), Image.Resampling.BOX)
+        labs.append(lab_of(np.asarray(colour)))
+    for other in labs[1:]:
+        assert ciede2000_of_lab(labs[0], other).mean() < 0.7
+    assert labs[0][1:].abs().mean() > 3
+
+
+class _TooLargeForHalf(Generator):
+    """A generator whose answer in half precision overflows; nothing else of it is used."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.asked: list[bool] = []
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        half = torch.is_autocast_enabled("cpu")
+        self.asked.append(half)
+        count, _, height, width = lightness.shape
+        return torch.full((count, 2, height // 2, width // 2), torch.inf if half else 25.0)
+
+
+def test_half_precision_is_given_up_where_it_overflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_HALF_PRECISION", ("cpu",))
+    network = _TooLargeForHalf()
+    assert (Colorizer(network, CPU, 64).chroma(noise(64, 64)) == 25).all()
+    assert network.asked == [True, False]
+
+
+def test_half_precision_moves_colours_less_than_anybody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    gray = np.asarray(Image.fromarray(astronaut()).convert("L").resize((160, 160)))
+    colorizer = open_colorizer(STARTER, "cpu")
+    exact = colorizer.chroma(gray)
+    monkeypatch.setattr(engine, "_HALF_PRECISION", ("cpu",))
+    half = colorizer.chroma(gray)
+    assert 0 < (half - exact).abs().mean() < 0.05
+    assert (half - exact).abs().max() < 0.5

@@ -13,15 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kwcolor_pipeline.colorize.files import (
-    Photograph,
-    UnreadablePhotograph,
-    is_colorized,
-    photograph_files,
-    provenance_xmp,
-    read_photograph,
-    write_colorized,
-)
+from kwcolor_pipeline.colorize.files import is_colorized, write_colorized
+from kwcolor_pipeline.colorize.formats import photograph_files
+from kwcolor_pipeline.colorize.provenance import provenance_xmp
+from kwcolor_pipeline.colorize.reading import Photograph, UnreadablePhotograph, read_photograph
 from kwcolor_pipeline_tests.colorize.pictures import jpeg_bytes, noise, saved
 
 MAX_PIXELS = 10_000_000
@@ -38,6 +33,10 @@ def exif_of(**tags: Any) -> bytes:
     return exif.tobytes()
 
 
+def colours_of(photograph: Photograph) -> np.ndarray:
+    return np.repeat(photograph.gray[..., None], 3, axis=-1)
+
+
 def read(path: Path) -> Photograph:
     return read_photograph(path, MAX_PIXELS)
 
@@ -52,8 +51,8 @@ def test_the_orientation_is_applied_and_forgotten(tmp_path: Path, orientation: i
     bright = np.argwhere(photograph.gray == 255).mean(axis=0) / photograph.gray.shape > 0.5
     expected = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}
     assert tuple(bright.astype(int)) == expected[orientation]
-    kept = Image.Exif()
-    kept.load(photograph.exif)
+    write_colorized(tmp_path / "r.png", colours_of(photograph), photograph, "m")
+    kept = Image.open(tmp_path / "r.png").getexif()
     assert ORIENTATION not in kept
     assert kept[DESCRIPTION] == "Pusan, 1950"
 
@@ -197,14 +196,14 @@ def test_exif_that_no_jpeg_can_hold_is_left_out_with_a_warning(
 
 @pytest.mark.parametrize(("ending", "side"), [("webp", 16384), ("jpg", 65501)])
 def test_a_picture_too_large_for_its_format_is_said(tmp_path: Path, ending: str, side: int) -> None:
-    photograph = Photograph(tmp_path / "wide.png", "0" * 64, np.zeros((1, side), np.uint8), b"")
+    photograph = Photograph(tmp_path / "wide.png", "0" * 64, (np.zeros((1, side), np.uint8),))
     with pytest.raises(UnreadablePhotograph, match=rf"wide.png has {side} x 1 pixels.*--format png"):
         write_colorized(tmp_path / f"r.{ending}", np.zeros((1, side, 3), np.uint8), photograph, "m")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
-    photograph = Photograph(tmp_path / "a.png", "0" * 64, np.zeros((1, 1), np.uint8), b"")
+    photograph = Photograph(tmp_path / "a.png", "0" * 64, (np.zeros((1, 1), np.uint8),))
     with pytest.raises(ValueError, match=r"`\.bmp` is not a format"):
         write_colorized(tmp_path / "a.bmp", np.zeros((1, 1, 3), np.uint8), photograph, "m")
 
