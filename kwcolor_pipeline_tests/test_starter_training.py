@@ -12,6 +12,7 @@ import pytest
 from kwcolor_pipeline.colorize.engine import open_colorizer
 from kwcolor_pipeline.networks.bundle import read_bundle
 from kwcolor_pipeline_tests.photos.pictures import encoded, scene
+from starter_training.recipe import RENDERING
 
 REPOSITORY = Path(__file__).parents[1]
 FIELDS = ("file", "id", "year", "title", "licence", "landing_url")
@@ -63,6 +64,7 @@ def test_the_starter_is_made_small(tmp_path: Path) -> None:
     starter_training("export", "--photos", photos, "--work", work, "--to", tmp_path / "starter")
     exported = read_bundle(tmp_path / "starter")
     assert exported.weights_sha256 == weights["gan"]
+    assert exported.description["rendering"] == RENDERING
     assert open_colorizer(tmp_path / "starter", "cpu")
     card = (tmp_path / "starter" / "README.md").read_text()
     assert "| starter | 28.00 (27.50 to 28.50) | 8.00 (7.00 to 9.00) |" in card

@@ -3,7 +3,7 @@
 Belongs here: words. What is measured is in ``benchmarks/quality.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Metrics of the card's tables: key, heading, digits.
@@ -17,12 +17,17 @@ _METRICS = (
 )
 
 
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
+
+
 def card_text(
     description: Mapping[str, Any], licences: Mapping[str, int], photographs: int, quality: Mapping[str, Any]
 ) -> str:
     """The card as Markdown: what it is, what it learned from, how well it does and what it gets wrong."""
     preset = description["preset"]
-    architecture = description["architecture"]
+    architecture, rendering = description["architecture"], description["rendering"]
     return f"""# The starter
 
 A generator of kwcolor_pipeline that comes with the package: `kwcolor colorize` uses it until a model of your own is
@@ -53,7 +58,9 @@ Generator on all photographs (each Kodachrome twice in a pass), then with each K
 both as a GAN, on crops of {preset["size"]} pixels, batches of {preset["batch_size"]}, bfloat16, in less
 than ten minutes of one H200; the last layer was scaled so that validation photographs are as colourful as their
 originals. The inputs were aged on purpose (film response, grain, blur, fading, uneven light, scratches, JPEG blocks).
-The recipe is `starter_training/recipe.py`; `make starter` repeats it.
+The recipe is `starter_training/recipe.py`; `make starter` repeats it. It looks at a photograph at shortest sides of
+{_listed(rendering["render_sizes"])} pixels, averages its answers, and multiplies their chroma by
+{rendering["strength"]}: alone, the largest sizes paint more coats and skies purple.
 
 ## How good it is
 

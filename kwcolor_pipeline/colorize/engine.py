@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kwcolor_pipeline.colorize.merge import Colour, Grey, merge, shrunk_lightness
 from kwcolor_pipeline.colour.spaces import SRGB, RgbSpace
-from kwcolor_pipeline.networks.bundle import DESCRIPTION, load_generator, read_bundle
+from kwcolor_pipeline.networks.bundle import DESCRIPTION, Bundle, load_generator, read_bundle
 from kwcolor_pipeline.networks.devices import pick_device
 from kwcolor_pipeline.networks.generator import STRIDE, Generator
 from kwcolor_pipeline.settings import SettingsProblem
@@ -76,12 +76,14 @@ class Colorizer:
     Args:
         generator: the network, on ``device``.
         shortest_side: pixels of the shortest side at which the network looks at a picture.
+        own: the render sizes that are taken where none are asked for, and the strength that counts as 1.
     """
 
-    def __init__(self, generator: nn.Module, device: torch.device, shortest_side: int):
+    def __init__(self, generator: nn.Module, device: torch.device, shortest_side: int, own: Rendering = PLAIN):
         self._generator = generator.eval()
         self._device = device
         self._shortest_side = shortest_side
+        self._own = own
 
     @torch.inference_mode()
     def chroma(self, gray: Grey, rendering: Rendering = PLAIN) -> torch.Tensor:
@@ -91,14 +93,14 @@ class Colorizer:
         """
         sizes = [
             _working_size(gray.shape[0], gray.shape[1], shortest)
-            for shortest in rendering.render_sizes or (self._shortest_side,)
+            for shortest in rendering.render_sizes or self._own.render_sizes or (self._shortest_side,)
         ]
         largest = max(sizes)
         answers = [self._answer(shrunk_lightness(gray, size, self._device)) for size in sizes]
         chroma = torch.stack([_resized(answer, (largest[0] // 2, largest[1] // 2)) for answer in answers]).mean(dim=0)
         if rendering.tiles > 1:
             chroma = self._with_tiles(gray, chroma, rendering.tiles)
-        return chroma * rendering.strength if rendering.strength != 1 else chroma
+        return chroma * (rendering.strength * self._own.strength)
 
     def _answer(self, lightness: torch.Tensor) -> torch.Tensor:
         """The network's chroma, averaged with that for the mirror image: chroma has no handedness."""
@@ -171,4 +173,13 @@ def open_colorizer(folder: Path, device: str) -> Colorizer:
         shortest = round(preset["size"] * preset["crop_scale"])
     except (KeyError, TypeError) as error:
         raise SettingsProblem(f"{folder / DESCRIPTION} does not say at which size the model was trained.") from error
-    return Colorizer(generator, chosen, shortest)
+    return Colorizer(generator, chosen, shortest, _own_rendering(bundle))
+
+
+def _own_rendering(bundle: Bundle) -> Rendering:
+    """What a bundle's description says of how its model does best; most say nothing."""
+    told = bundle.description.get("rendering", {})
+    try:
+        return Rendering(strength=float(told.get("strength", 1)), render_sizes=tuple(told.get("render_sizes", ())))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SettingsProblem(f"{bundle.folder / DESCRIPTION} has a `rendering` that cannot be used.") from error

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from skimage.data import astronaut
 from kwcolor_pipeline.colorize import engine
 from kwcolor_pipeline.colorize.engine import Colorizer, Rendering, open_colorizer
 from kwcolor_pipeline.colour.measures import ciede2000_of_lab, lab_of
+from kwcolor_pipeline.networks.bundle import load_generator, read_bundle
 from kwcolor_pipeline.networks.generator import Generator
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.starter import STARTER
@@ -214,3 +216,21 @@ def test_half_precision_moves_colours_less_than_anybody_sees(monkeypatch: pytest
     half = colorizer.chroma(gray)
     assert 0 < (half - exact).abs().mean() < 0.05
     assert (half - exact).abs().max() < 0.5
+
+
+def test_a_model_is_asked_at_its_own_sizes_unless_others_are_wanted() -> None:
+    gray = np.asarray(Image.fromarray(astronaut()).convert("L").resize((160, 160)))
+    plain = Colorizer(load_generator(read_bundle(STARTER), CPU), CPU, 160)
+    own = Colorizer(load_generator(read_bundle(STARTER), CPU), CPU, 160, Rendering(strength=2, render_sizes=(96, 128)))
+    wanted = plain.chroma(gray, Rendering(strength=2, render_sizes=(96, 128)))
+    torch.testing.assert_close(own.chroma(gray), wanted)
+    torch.testing.assert_close(own.chroma(gray, Rendering(strength=0.5, render_sizes=(160,))), plain.chroma(gray))
+
+
+@pytest.mark.parametrize("told", [{"render_sizes": 96}, {"strength": "much"}, ["96"], {"render_sizes": ["96"]}])
+def test_a_rendering_that_cannot_be_used_is_named(tmp_path: Path, told: object) -> None:
+    shutil.copytree(STARTER, tmp_path / "bundle")
+    description = json.loads((STARTER / "model.json").read_text())
+    (tmp_path / "bundle" / "model.json").write_text(json.dumps(description | {"rendering": told}))
+    with pytest.raises(SettingsProblem, match="rendering"):
+        open_colorizer(tmp_path / "bundle", "cpu")
