@@ -33,14 +33,14 @@ _LISTS = ("txt", "lst")
 
 @dataclass
 class BatchReport:
-    """Files that were written, those that were there already, and one sentence for each that could not be colorized.
+    """Files that were written, and one sentence for each that could not be colorized.
 
-    ``notes`` are sentences about photographs that were.
+    ``skipped`` were there already; ``notes`` are sentences about photographs that were colorized.
     """
 
     written: list[Path] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

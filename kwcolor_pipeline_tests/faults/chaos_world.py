@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -106,10 +107,12 @@ class Kwcolor:
 def world(root: Path, home: Path, port: int) -> Iterator[tuple[Sources, Kwcolor]]:
     """Sources without photographs yet, and the command over a home that learns from them.
 
-    ``port`` is the imitated Library's: addresses of photographs are part of what is made of them.
+    ``port`` is the imitated Library's. Addresses of photographs are part of what is made of them, so the sources of one
+    world take the place of those of the last one.
     """
     root.mkdir(parents=True)
-    sources = Sources(root)
+    shutil.rmtree(root.parent / "sources", ignore_errors=True)
+    sources = Sources(root.parent / "sources")
     with serve(sources.library, port) as library:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KWCOLOR_")}
         environment = {
