@@ -405,7 +405,7 @@ class ColorizeSettings(_Group):
 class StudioSettings(_Group):
     """Limits of `kwcolor studio`, whose pictures may be anybody's; `colorize.max_pixels` holds there too."""
 
-    max_megabytes: int = Field(300, gt=0, description="Largest file that is taken, in millions of bytes")
+    max_megabytes: int = Field(300, gt=0, description="Largest file that is taken, in MiB")
     max_waiting: int = Field(20, gt=0, description="Photographs that may wait to be colorized, over all people")
 
 

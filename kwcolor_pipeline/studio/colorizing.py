@@ -64,7 +64,7 @@ class Studio:
 
         That is the champion, or the starter while there is none.
         """
-        starter = {STARTER_NAME: "The starter that comes with the package"}
+        starter = {STARTER_NAME: "The starter"}
         if not has_registry(self._settings):
             return starter
         champion: dict[str, str] = {}

@@ -28,11 +28,16 @@ _INTRODUCTION = f"""# {_TITLE}
 
 Drop photographs in and see them in colour. The colours are inferred by a trained model: plausible, and no evidence of
 what was there. The file that you download says so in its metadata."""
+_NOTHING = "Nothing is here yet: drop a photograph in."
 CSS = """
 .gradio-container { max-width: 72rem !important; margin: 0 auto !important; }
 .gradio-container h1 { font-family: Palatino, "Book Antiqua", Georgia, serif; font-size: 2rem; }
 #look .slider-wrap, #look img { touch-action: pan-y; }
-@media (max-width: 40rem) { .gradio-container h1 { font-size: 1.5rem; } }
+@media (max-width: 45rem) {
+  .gradio-container h1 { font-size: 1.5rem; }
+  #side { display: contents; }
+  #files { order: 1; } #seen { order: 2; } #controls { order: 3; }
+}
 """
 #: Fetches the file that was made, under its own name, without a second press.
 _FETCH = """(file) => {
@@ -43,6 +48,9 @@ _FETCH = """(file) => {
   link.click();
   link.remove();
 }"""
+
+#: Moves the line without asking the server, for those who cannot drag it.
+_MOVE = """(percent) => ({ __type__: "update", slider_position: percent })"""
 
 
 def theme() -> gr.themes.Base:
@@ -83,41 +91,47 @@ def build_page(studio: Studio, folder: Path, max_megabytes: int) -> Page:
     models = _choices(studio)
     with Page(folder, title=_TITLE, analytics_enabled=False, delete_cache=(300, 3600)) as page:
         gr.Markdown(_INTRODUCTION)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=300):
+        known = gr.State([])
+        with gr.Row(elem_id="work"):
+            with gr.Column(scale=1, min_width=300, elem_id="side"):
                 files = gr.File(
                     label=f"Photographs, {max_megabytes} MB each at most",
                     file_count="multiple",
                     file_types=[f".{ending}" for ending in FORMATS],
                     height=180,
+                    elem_id="files",
                 )
-                which = gr.Radio([], label="Which one", visible=False)
-                model = gr.Dropdown(models, value=models[0][1], label="Version", filterable=False)
-                against = gr.Dropdown(
-                    [_grey(), *models], value=GREY, label="Compared with, on the left", filterable=False
-                )
-                strength = gr.Slider(0, 2, 1, step=0.05, label="Strength of the colours", buttons=["reset"])
-            with gr.Column(scale=2, min_width=320):
+                with gr.Column(elem_id="controls"):
+                    which = gr.Radio([], label="Which one", visible=False)
+                    model = gr.Dropdown(models, value=models[0][1], label="Version", filterable=False)
+                    against = gr.Dropdown(
+                        [_grey(), *models], value=GREY, label="Compared with, on the left", filterable=False
+                    )
+                    strength = gr.Slider(0, 2, 1, step=0.05, label="Strength of the colours", buttons=["reset"])
+            with gr.Column(scale=2, min_width=320, elem_id="seen"):
                 look = gr.ImageSlider(
-                    label="Before and after: move the line",
+                    label="Move the line",
                     elem_id="look",
                     buttons=["fullscreen"],
                     interactive=False,
                     max_height=640,
                 )
-                says = gr.Markdown("Nothing is here yet: drop a photograph in.", elem_id="says")
+                line = gr.Slider(0, 100, 50, step=1, label="Set the line, in percent", buttons=[])
+                says = gr.Markdown(_NOTHING, elem_id="says")
                 download = gr.Button("Download in colour, full size", variant="primary", interactive=False)
                 made = gr.DownloadButton(visible="hidden")
 
-        def take(given: list[str] | None, chosen: str | None) -> Any:
-            choices = [(Path(path).name, path) for path in given or []]
-            paths = [path for _, path in choices]
-            chosen = chosen if chosen in paths else next(iter(paths), None)
-            return gr.Radio(choices, value=chosen, visible=len(choices) > 1)
+        def take(given: list[str] | None, chosen: str | None, before: list[str]) -> Any:
+            """What was dropped in last is looked at."""
+            paths = list(dict.fromkeys(given or []))
+            added = [path for path in paths if path not in before]
+            chosen = next(iter(added), chosen if chosen in paths else next(iter(paths), None))
+            choices = [(Path(path).name, path) for path in paths]
+            return gr.Radio(choices, value=chosen, visible=len(choices) > 1), paths
 
         def show(chosen: str | None, wanted: str, left: str, strong: float) -> Any:
             if not chosen:
-                return None, "Nothing is here yet: drop a photograph in.", gr.Button(interactive=False)
+                return None, _NOTHING, gr.Button(interactive=False)
             try:
                 seen = studio.look(Path(chosen), wanted, left, strong)
             except Refused as error:
@@ -142,7 +156,9 @@ def build_page(studio: Studio, folder: Path, max_megabytes: int) -> Page:
             "api_visibility": "private",
             "show_progress_on": look,
         }
-        files.change(take, [files, which], which, api_visibility="private", show_progress="hidden").then(**looking)
+        files.change(
+            take, [files, which, known], [which, known], api_visibility="private", show_progress="hidden"
+        ).then(**looking)
         gr.on([which.input, model.input, against.input, strength.input], trigger_mode="always_last", **looking)
         download.click(
             make,
@@ -152,6 +168,7 @@ def build_page(studio: Studio, folder: Path, max_megabytes: int) -> Page:
             api_visibility="private",
             show_progress_on=download,
         ).success(None, made, js=_FETCH, api_visibility="private")
+        line.input(None, line, look, js=_MOVE, api_visibility="private", show_progress="hidden")
         page.load(refresh, outputs=[model, against], api_visibility="private", show_progress="hidden")
     return page
 

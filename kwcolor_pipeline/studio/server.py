@@ -95,7 +95,7 @@ def _server(settings: Settings, folder: Path, host: str) -> Any:
         page,
         "/",
         allowed_paths=[],
-        max_file_size=settings.studio.max_megabytes * 1_000_000,
+        max_file_size=settings.studio.max_megabytes * 2**20,
         footer_links=[],
         run_history=False,
         ssr_mode=False,
