@@ -159,7 +159,7 @@ def build_page(studio: Studio, folder: Path, max_megabytes: int) -> Page:
         files.change(
             take, [files, which, known], [which, known], api_visibility="private", show_progress="hidden"
         ).then(**looking)
-        gr.on([which.input, model.input, against.input, strength.input], trigger_mode="always_last", **looking)
+        gr.on([which.input, model.input, against.input, strength.change], trigger_mode="always_last", **looking)
         download.click(
             make,
             [which, model, strength],
