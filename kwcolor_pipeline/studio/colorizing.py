@@ -70,11 +70,11 @@ class Studio:
         champion: dict[str, str] = {}
         others: dict[str, str] = {}
         for version in self._tracking.versions():
-            name, date = f"models:/{MODEL_NAME}/{version.number}", f"{version.created:%Y-%m-%d}"
+            name, title = f"models:/{MODEL_NAME}/{version.number}", f"Version {version.number}"
             if CHAMPION in version.aliases:
-                champion[name] = f"Version {version.number}, the champion ({date})"
+                champion[name] = f"{title}, the champion"
             else:
-                others[name] = f"Version {version.number} ({date})"
+                others[name] = title
         return champion | starter | others
 
     def look(self, path: Path, wanted: str, against: str, strength: float) -> Look:

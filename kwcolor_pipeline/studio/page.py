@@ -148,18 +148,17 @@ def build_page(studio: Studio, folder: Path, max_megabytes: int) -> Page:
             now = _choices(studio)
             return gr.Dropdown(now, value=now[0][1]), gr.Dropdown([_grey(), *now], value=GREY)
 
-        looking: dict[str, Any] = {
-            "fn": show,
-            "inputs": [which, model, against, strength],
-            "outputs": [look, says, download],
-            "concurrency_id": "network",
-            "api_visibility": "private",
-            "show_progress_on": look,
-        }
-        files.change(
-            take, [files, which, known], [which, known], api_visibility="private", show_progress="hidden"
-        ).then(**looking)
-        gr.on([which.input, model.input, against.input, strength.change], trigger_mode="always_last", **looking)
+        files.change(take, [files, which, known], [which, known], api_visibility="private", show_progress="hidden")
+        gr.on(
+            [which.change, model.change, against.change, strength.change],
+            show,
+            [which, model, against, strength],
+            [look, says, download],
+            trigger_mode="always_last",
+            concurrency_id="network",
+            api_visibility="private",
+            show_progress_on=look,
+        )
         download.click(
             make,
             [which, model, strength],

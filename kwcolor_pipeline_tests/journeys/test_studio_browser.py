@@ -37,6 +37,8 @@ _WAIT_MS = 60_000
 _HIDDEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 #: An upload that ends before Gradio's page asks how far it is has no progress any more.
 _HARMLESS = "/gradio_api/upload_progress"
+#: Messages fade in, which only a screenshot has to wait for.
+_SETTLED_MS = 800
 _DESCRIPTION = 0x010E
 
 
@@ -243,6 +245,8 @@ def test_photographs_are_seen_in_colour_compared_and_downloaded(
         other = visitor.changes(0, lambda: visitor.choose("Compared with, on the left", "Version 1"))
         assert chroma(other) > 3
         assert np.abs(other - champion).mean() > 3
+        page.get_by_label("number input for Set the line").fill("50")
+        page.wait_for_timeout(_SETTLED_MS)
         page.screenshot(path=screenshots / "studio-versions.png")
         swapped = visitor.changes(1, lambda: visitor.choose("Version", "Version 1"))
         assert np.abs(swapped - other).max() == 0
@@ -301,6 +305,7 @@ def test_on_a_phone_it_fits_and_says_what_it_cannot_take(
 
         visitor.drop(photographs["heavy.png"])
         expect(page.get_by_text('exceed the maximum allowed size of 1.0 Mb: "heavy.png"')).to_be_visible()
+        page.wait_for_timeout(_SETTLED_MS)
         page.screenshot(path=screenshots / "studio-390-heavy.png")
         visitor.sees("A cat, 1951.png: ")
         visitor.drop(photographs["letter.jpg"])

@@ -82,10 +82,10 @@ def test_the_champion_is_offered_first_then_the_starter_then_the_other_versions(
     settings.paths.mlflow_database.touch()
     studio.__dict__["_tracking"] = Versions()
     assert list(studio.models().items()) == [
-        ("models:/kwcolor/2", "Version 2, the champion (2026-11-02)"),
+        ("models:/kwcolor/2", "Version 2, the champion"),
         ("starter", "The starter"),
-        ("models:/kwcolor/3", "Version 3 (2026-11-02)"),
-        ("models:/kwcolor/1", "Version 1 (2026-11-02)"),
+        ("models:/kwcolor/3", "Version 3"),
+        ("models:/kwcolor/1", "Version 1"),
     ]
 
 
