@@ -15,6 +15,7 @@ from PIL import Image
 from kwcolor_pipeline.colorize.engine import Colorizer, Rendering, open_colorizer
 from kwcolor_pipeline.colorize.files import colorized, write_colorized
 from kwcolor_pipeline.colorize.formats import SAME, ending_for
+from kwcolor_pipeline.colorize.notes import notes_on
 from kwcolor_pipeline.colorize.reading import Photograph, UnreadablePhotograph, read_photograph, shown
 from kwcolor_pipeline.settings import Settings, SettingsProblem
 from kwcolor_pipeline.tracking.chosen_model import (
@@ -88,7 +89,7 @@ class Studio:
         right = self._colours(frame, photograph, wanted, strength)
         height, width = photograph.frames[0].shape
         says = [f"{path.name}: {width} × {height} pixels, {photograph.depth} bits."]
-        says += [note.replace(shown(path), "It", 1) for note in photograph.notes]
+        says += [note.replace(shown(path), "It", 1) for note in notes_on(photograph)]
         return Look(self._written(left, photograph, against), self._written(right, photograph, wanted), " ".join(says))
 
     def result(self, path: Path, wanted: str, strength: float) -> Path:
