@@ -342,6 +342,12 @@ def test_nothing_but_what_was_dropped_in_is_served_or_colorized(
         assert asked(f"{server.address}/gradio_api/file={path}")[0] == 403, path
     assert asked(server.address, Host="photographs.example")[0] == 403
 
+    # The limit holds for whoever does not ask the page first.
+    form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n%s\r\n--b--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert asked(f"{server.address}/gradio_api/upload", form % bytes(2**20 + 1), **kind)[0] == 413
+    assert asked(f"{server.address}/gradio_api/upload", form % bytes(2**20), **kind)[0] == 200
+
     # What no browser sends: files of this machine, and web addresses, in the place of what was uploaded.
     config = json.loads(asked(f"{server.address}/config")[1])
     take = next(one for one in config["dependencies"] if any(event == "change" for _, event in one["targets"]))
