@@ -131,6 +131,8 @@ class Studio:
     def _read(self, path: Path) -> Photograph:
         if not path.resolve().is_relative_to(self._folder):
             raise Refused(f"{path.name} was not dropped in here.")
+        if not path.exists():
+            raise Refused(f"{path.name} is not here any more; drop it in again.")
         try:
             return read_photograph(path, self._settings.colorize.max_pixels, "KWCOLOR_COLORIZE__MAX_PIXELS")
         except UnreadablePhotograph as error:

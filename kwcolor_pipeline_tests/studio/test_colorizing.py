@@ -157,6 +157,7 @@ def test_what_cannot_be_colorized_is_refused_with_a_sentence_that_names_no_folde
         "has 96 x 72 pixels, more than the 9": lambda: small.look(path, "starter", GREY, 1.0),
         "mine.jpg was not dropped in here": lambda: studio.look(outside, "starter", GREY, 1.0),
         "twin.jpg was not dropped in here": lambda: studio.result(folder / "in" / "twin.jpg", "starter", 1.0),
+        "gone.jpg is not here any more": lambda: studio.look(folder / "in" / "gone.jpg", "starter", GREY, 1.0),
         "There are no versions here": lambda: studio.look(path, "models:/kwcolor/7", GREY, 1.0),
         "no versions": lambda: studio.result(path, "models:/kwcolor/7", 1.0),
         "The strength 9 is not within": lambda: studio.look(path, "starter", GREY, 9.0),
