@@ -8,7 +8,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-slow chaos oracle oracle-deoldify starter lint format clean
+.PHONY: help install demo ui studio test test-slow chaos oracle oracle-deoldify starter lint format clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,6 +32,11 @@ help:  ## Say what can be made
 	@$(PIP) --editable '.[bench]'
 	@touch $@
 
+# The studio's page; without Gradio its tests are skipped.
+.venv/.installed-studio: .venv/.installed
+	@$(PIP) --editable '.[studio]'
+	@touch $@
+
 install: .venv/.installed  ## Install the pipeline into .venv
 
 demo: .venv/.installed  ## Run the whole graph on the embedded photographs and say where the report is
@@ -39,6 +44,9 @@ demo: .venv/.installed  ## Run the whole graph on the embedded photographs and s
 
 ui: .venv/.installed  ## Open Dagster's and MLflow's pages; Ctrl-C stops both
 	@$(BIN)/kwcolor ui
+
+studio: .venv/.installed-studio  ## Open the page on which photographs are colorized; Ctrl-C stops it
+	@$(BIN)/kwcolor studio
 
 test: .venv/.installed-dev  ## Run the tests, offline
 	@$(CLEAN) $(BIN)/pytest -n 2 --dist loadfile

@@ -219,6 +219,31 @@ def colorize(
     _finish(report.problems, could_not_start=not report.written and not report.skipped)
 
 
+@app.command()
+def studio(
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 lets the network in."),
+    ] = "127.0.0.1",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Open a page on which photographs are colorized, for one person or a few; Ctrl-C stops it.
+
+    Drop photographs in, move the slider between grey and colour, choose the model's version and how strong colours
+    are, compare two versions, and download the result: the same file that `kwcolor colorize` writes, at full size,
+    with all that the original tells and the marks that say that it is colorized.
+
+    Nothing is loaded from elsewhere and nothing is sent anywhere. `kwcolor studio --host 0.0.0.0` opens it to phones
+    in the same network, to everybody who reaches this machine and without a password. Photographs lie in a temporary
+    folder, for an hour at most. `KWCOLOR_STUDIO__MAX_MEGABYTES` limits their files, `KWCOLOR_COLORIZE__MAX_PIXELS`
+    their sizes. Needs `kwcolor_pipeline[studio]`.
+    """
+    from kwcolor_pipeline.studio.server import serve
+
+    raise typer.Exit(serve(load_settings(), host=host, port=port, open_page=open_page))
+
+
 def _sizes(given: str | None) -> tuple[int, ...]:
     """Numbers between commas."""
     try:
@@ -530,6 +555,7 @@ def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
         CHAMPION_NAME,
         NO_CHAMPION,
         STARTER_NAME,
+        has_registry,
         model_by_name,
         starter_model,
     )
@@ -538,8 +564,7 @@ def _model(settings: Settings, wanted: str) -> tuple[Path, str]:
     # Neither needs a registry, and making one takes longer than colorizing a photograph.
     if wanted == STARTER_NAME:
         return starter_model().folder, starter_model().name
-    no_registry = settings.mlflow_tracking_uri is None and not settings.paths.mlflow_database.exists()
-    if wanted == CHAMPION_NAME and no_registry:
+    if wanted == CHAMPION_NAME and not has_registry(settings):
         return starter_model().folder, starter_model(NO_CHAMPION).name
     if wanted != CHAMPION_NAME and not wanted.startswith("models:/"):
         raise SettingsProblem(

@@ -402,6 +402,13 @@ class ColorizeSettings(_Group):
     )
 
 
+class StudioSettings(_Group):
+    """Limits of `kwcolor studio`, whose pictures may be anybody's; `colorize.max_pixels` holds there too."""
+
+    max_megabytes: int = Field(300, gt=0, description="Largest file that is taken, in MiB")
+    max_waiting: int = Field(20, gt=0, description="Photographs that may wait to be colorized, over all people")
+
+
 class NoticeSettings(_Group):
     """Who is told of runs that fail, besides the log. Give addresses with a secret in them in the environment."""
 
@@ -536,6 +543,7 @@ class Settings(BaseSettings):
     baselines: BaselineSettings = BaselineSettings()
     automation: AutomationSettings = AutomationSettings()
     colorize: ColorizeSettings = ColorizeSettings()
+    studio: StudioSettings = StudioSettings()
     watch: WatchSettings = WatchSettings()
     notices: NoticeSettings = NoticeSettings()
 

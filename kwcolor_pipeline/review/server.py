@@ -11,11 +11,9 @@ import hmac
 import importlib.resources
 import json
 import logging
-import queue
 import re
 import secrets
 import shlex
-import signal
 import socketserver
 import sys
 import threading
@@ -32,6 +30,7 @@ from kwcolor_pipeline.photos.store import PhotoStore
 from kwcolor_pipeline.review.photographs import LARGEST_PAGE, VIEWS, Photographs
 from kwcolor_pipeline.review.thumbnails import Thumbnails
 from kwcolor_pipeline.settings import Settings, SettingsProblem
+from kwcolor_pipeline.stopping import stop_requests, wait_for
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ _ADDRESS = "127.0.0.1"
 _PHOTO_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _IDLE_SECONDS = 60
-_WAKE_SECONDS = 0.3
 _MAX_WORDS = 200
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -70,7 +68,7 @@ def serve(
     the decisions cannot be read, or the port cannot be used.
     """
     server = ReviewServer(settings, port)
-    with _stop_requests() as stop:
+    with stop_requests() as stop:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -79,38 +77,12 @@ def serve(
             say("Ctrl-C stops.")
             if open_page:
                 webbrowser.open(server.address)
-            _wait_for(stop)
+            wait_for(stop)
         finally:
             server.shutdown()
             server.server_close()
             server.photographs.finish()
     return 0
-
-
-@contextlib.contextmanager
-def _stop_requests() -> "Iterator[queue.SimpleQueue[int]]":
-    """What the signals to stop are put into; the former handlers come back after.
-
-    No event: a handler runs in the thread that waits, and an event's lock does not let it in twice.
-    """
-    stop: queue.SimpleQueue[int] = queue.SimpleQueue()
-    wanted = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        wanted.append(signal.SIGHUP)
-    former = {number: signal.signal(number, lambda number, _: stop.put(number)) for number in wanted}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _wait_for(stop: "queue.SimpleQueue[int]") -> None:
-    # In turns: a signal that arrives while the wait begins would be seen only when the wait ends.
-    while True:
-        with contextlib.suppress(queue.Empty):
-            stop.get(timeout=_WAKE_SECONDS)
-            return
 
 
 class ReviewServer(ThreadingHTTPServer):

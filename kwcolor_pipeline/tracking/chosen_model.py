@@ -27,6 +27,11 @@ def _opened(tracking: Tracking, settings: Settings, version: Version, name: str)
     return ChosenModel(folder, name, version.number)
 
 
+def has_registry(settings: Settings) -> bool:
+    """Whether there can be versions; to look for them where there is none would make one, which takes seconds."""
+    return settings.mlflow_tracking_uri is not None or settings.paths.mlflow_database.exists()
+
+
 def starter_model(reason: str = "") -> ChosenModel:
     """The generator that comes with the package; ``reason`` says why it was taken."""
     return ChosenModel(STARTER, f"{MODEL_NAME}'s starter{f' ({reason})' if reason else ''}", None)

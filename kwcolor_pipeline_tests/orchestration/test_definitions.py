@@ -22,9 +22,10 @@ REPOSITORY = PACKAGE.parent
 HEAVY = ("torch", "torchvision", "timm", "kornia", "mlflow", "skimage", "sklearn", "scipy")
 #: A room imports only from itself and from rooms to its right.
 ROOMS = (
-    *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "review", "crawling", "evaluation"),
+    *("cli", "doctor", "definitions", "assets", "orchestration", "servers", "studio", "review"),
+    *("crawling", "evaluation"),
     *("baselines", "training", "tracking", "colorize", "photos", "networks", "colour", "starter", "sample"),
-    *("shared_store", "backup", "settings", "home"),
+    *("shared_store", "backup", "settings", "home", "stopping"),
 )
 
 

@@ -1,0 +1,1 @@
+"""The page on which anybody colorizes photographs: `kwcolor studio`."""
