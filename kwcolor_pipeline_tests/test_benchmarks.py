@@ -310,3 +310,10 @@ def test_the_pages_queries_and_their_variables_are_what_this_version_of_dagster_
 def test_percentiles_of_answers(script):
     described = script("backfill").described_seconds([float(number) for number in range(100, 0, -1)])
     assert described == {"answers": 100, "p50": 50.5, "p95": 95.0, "max": 100.0}
+
+
+def test_colorizing_is_promised_against_deoldify_and_a_plain_loop(script):
+    times = {"12 megapixels": {"ours": 2.0, "plain loop": 3.0, "DeOldify": 28.0}}
+    slower, plain = script("colorize")._promises(times, 35)
+    assert (slower.name, slower.value, slower.holds) == ("times_faster_than_deoldify_12_mp", 14.0, False)
+    assert (plain.name, plain.value, plain.holds) == ("plain_loop_12_mp", 1.5, True)

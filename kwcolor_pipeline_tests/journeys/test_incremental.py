@@ -13,7 +13,7 @@ from kwcolor_pipeline.orchestration import incremental
 from kwcolor_pipeline.orchestration.instance import open_instance
 from kwcolor_pipeline.orchestration.resources import MLflow
 from kwcolor_pipeline_tests.journeys.photographs import PhotoFolder
-from kwcolor_pipeline_tests.orchestration.test_metadata import LARGEST_EVENT
+from kwcolor_pipeline_tests.orchestration.test_small_metadata import LARGEST_EVENT
 from kwcolor_pipeline_tests.small_homes import settings_for
 
 FOLLOWING = [asset.key.to_user_string() for asset in ASSETS[2:]]
