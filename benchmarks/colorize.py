@@ -33,7 +33,8 @@ from kwcolor_pipeline.baselines.deoldify import DeOldify
 from kwcolor_pipeline.baselines.deoldify_network import artistic
 from kwcolor_pipeline.colorize import batch
 from kwcolor_pipeline.colorize.engine import open_colorizer
-from kwcolor_pipeline.networks.bundle import load_generator, read_bundle
+from kwcolor_pipeline.networks.bundle import read_bundle
+from kwcolor_pipeline.networks.onnx_export import export_onnx
 from kwcolor_pipeline.settings import load_settings
 from kwcolor_pipeline.starter import STARTER
 
@@ -45,7 +46,6 @@ _RENDER_FACTOR, _QUICK_FACTOR = 35, 8
 #: Side at which the plain loop shows the network a picture: that of the starter's training.
 _SIDE = 160
 _TIMES_FASTER = 15.0
-_CPU = torch.device("cpu")
 
 #: Colorizes files into a folder.
 Way = Callable[[Sequence[Path], Path], None]
@@ -68,7 +68,7 @@ def ours() -> Way:
 def deoldify(render_factor: int) -> Way:
     """DeOldify's network of random weights and its rule, from file to file."""
     torch.manual_seed(0)
-    colorizer = DeOldify(artistic().eval(), _CPU, render_factor)
+    colorizer = DeOldify(artistic().eval(), torch.device("cpu"), render_factor)
 
     def colorize(files: Sequence[Path], to: Path) -> None:
         for path in files:
@@ -81,13 +81,9 @@ def deoldify(render_factor: int) -> Way:
 
 def plain_loop(folder: Path) -> Way:
     """The starter's network in ONNX Runtime, in a loop without any care."""
-    network = load_generator(read_bundle(STARTER), _CPU)
-    exported = str(folder / "starter.onnx")
-    free = {"lightness": {2: "height", 3: "width"}, "chroma": {2: "half_height", 3: "half_width"}}
-    example = torch.zeros(1, 1, _SIDE, 192)
-    names = {"input_names": ["lightness"], "output_names": ["chroma"], "dynamic_axes": free}
-    torch.onnx.export(network, (example,), exported, dynamo=False, opset_version=17, **names)
-    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    exported = folder / "starter.onnx"
+    export_onnx(read_bundle(STARTER), exported)
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
 
     def colorize(files: Sequence[Path], to: Path) -> None:
         for path in files:

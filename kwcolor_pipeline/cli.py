@@ -253,6 +253,28 @@ def _sizes(given: str | None) -> tuple[int, ...]:
 
 
 @app.command()
+def export(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.onnx", help="The file to write; one that is there is replaced.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="`champion`, `starter`, a version (`models:/kwcolor/3`), or a bundle's folder.")
+    ] = "champion",
+) -> None:
+    """Write a model's network as an ONNX file, for programs without PyTorch.
+
+    It takes lightness (CIE L*) and gives chroma (a*, b*); shrinking the photograph before and putting both together
+    after it is up to the program. `docs/colorizing.md` says how.
+    """
+    from kwcolor_pipeline.networks.bundle import read_bundle
+    from kwcolor_pipeline.networks.onnx_export import export_onnx
+
+    bundle, name = _model(load_settings(), model)
+    export_onnx(read_bundle(bundle), file)
+    _out.print(f"[green]Done:[/] {escape(name)} is in {escape(str(file))}.", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def evaluate(
     model: Annotated[
         str, typer.Option(help="`champion`, `starter`, a version (`models:/kwcolor/3`), or a bundle's folder.")
