@@ -418,7 +418,8 @@ def _announce(settings: Settings, servers: list[Server], say: Callable[[str], No
 
 
 def _stop_groups(processes: "list[subprocess.Popen[bytes]]") -> None:
-    """Stop the process groups: ask, ask again, kill."""
+    """Stop the process groups: ask, ask again, kill; and kill what they started in a group of its own."""
+    family = [child for process in processes for child in _descendants(process.pid)]
     for number, patience in _STOP_SIGNALS:
         alive = [process for process in processes if _group_lives(process)]
         for process in alive:
@@ -427,6 +428,17 @@ def _stop_groups(processes: "list[subprocess.Popen[bytes]]") -> None:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(_group_lives(process) for process in alive):
             time.sleep(0.2)
+    # A code server that was told to load again leaves a process that waits for its last answers.
+    for child in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _descendants(process: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _group_lives(process: "subprocess.Popen[bytes]") -> bool:

@@ -10,16 +10,15 @@ from kwcolor_pipeline_tests.photos.pictures import COLOUR_SAMPLES, wheel_file
 
 # The two motorcycles are nearly one picture; copies are the affair of other tests.
 _PICTURES = [sample for sample in COLOUR_SAMPLES if "motorcycle_right" not in sample[1]]
-_CELLS = 4
 
 
-def parts() -> Iterator[Image.Image]:
-    """Distinct colour pictures of 96 pixels a side at most, always in the same order: 128 of them."""
-    for place in range(_CELLS * _CELLS):
-        row, column = divmod(place, _CELLS)
+def parts(cells: int = 4) -> Iterator[Image.Image]:
+    """Distinct colour pictures of 96 pixels a side at most, always in the same order: 8 for each of cells x cells."""
+    for place in range(cells * cells):
+        row, column = divmod(place, cells)
         for package, path in _PICTURES:
             with Image.open(wheel_file(package, path)) as picture:
-                width, height = picture.width // _CELLS, picture.height // _CELLS
+                width, height = picture.width // cells, picture.height // cells
                 part = picture.convert("RGB").crop(
                     (column * width, row * height, (column + 1) * width, (row + 1) * height)
                 )
@@ -28,11 +27,14 @@ def parts() -> Iterator[Image.Image]:
 
 
 class PhotoFolder:
-    """A folder source with an ``index.csv``; photographs are added to its years and taken away again."""
+    """A folder source with an ``index.csv``; photographs are added to its years and taken away again.
 
-    def __init__(self, root: Path) -> None:
+    Of 4 ``cells`` a side there are 128 photographs, of 6 there are 288.
+    """
+
+    def __init__(self, root: Path, cells: int = 4) -> None:
         self.root = root
-        self._parts = parts()
+        self._parts = parts(cells)
         self._rows: dict[str, tuple[str, str]] = {}
         root.mkdir(parents=True)
 

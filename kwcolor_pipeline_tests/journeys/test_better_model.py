@@ -53,7 +53,8 @@ def trained(home: Path, photographs: Path, steps: int) -> dict[str, Any]:
 def test_the_better_model_becomes_champion_and_a_worse_one_does_not(
     tmp_path: Path, chromium: Browser, screenshots: Path
 ) -> None:
-    PhotoFolder(tmp_path / "photographs").add({"1943": 120})
+    # So many that the difference is sure on those of them that are kept for the test.
+    PhotoFolder(tmp_path / "photographs", cells=6).add({"1943": 280})
     home = tmp_path / "home"
     short, long, hardly = (trained(home, tmp_path / "photographs", steps) for steps in STEPS)
 

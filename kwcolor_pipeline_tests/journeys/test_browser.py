@@ -3,6 +3,7 @@
 import math
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def _assert_drawn(page: Page, name: str) -> None:
     canvas = page.get_by_text(name, exact=True).locator("xpath=following::canvas[1]")
     expect(canvas).to_be_visible()
     canvas.scroll_into_view_if_needed()
-    page.wait_for_function(_HAS_A_LINE, arg=canvas.element_handle())
+    _wait_until(page, _HAS_A_LINE, canvas.element_handle())
 
 
 # Whether a canvas has pixels that are neither transparent nor grey.
@@ -148,13 +149,21 @@ def _is_short_for(shown: str, name: str) -> bool:
     return shown == name or ("…" in shown and name.startswith(beginning) and name.endswith(end))
 
 
+def _wait_until(page: Page, condition: str, argument: Any = None) -> None:
+    """As `wait_for_function`, which evaluates in the page when it asks again, and Dagster's page forbids that."""
+    deadline = time.monotonic() + 60
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < deadline, f"never true: {condition}"
+        page.wait_for_timeout(200)
+
+
 def _open_graph(page: Page, ui: UserInterface) -> None:
     """The page of the whole graph, with all assets in their groups."""
     page.goto(f"{ui.dagster}/asset-groups")
     for group in GROUPS:
         expect(page.locator("foreignObject").get_by_text(group, exact=True)).to_be_visible()
     page.keyboard.press("Alt+KeyE")  # expand all groups
-    page.wait_for_function(f"({_BOXES})().length === {len(GROUPS) + len(ASSETS)}")
+    _wait_until(page, f"({_BOXES})().length === {len(GROUPS) + len(ASSETS)}")
 
 
 def _badges(visit: Any, ui: UserInterface, screenshot: str) -> set[str]:
@@ -170,7 +179,7 @@ def _badges(visit: Any, ui: UserInterface, screenshot: str) -> set[str]:
     for _ in range(2):
         with page.expect_response(is_about_badges):
             pass
-    page.wait_for_function(f"!({_BOXES})().some(box => box[0].includes('Loading'))")
+    _wait_until(page, f"!({_BOXES})().some(box => box[0].includes('Loading'))")
     window.shoot(screenshot)
     marked = [text for text, is_group, *_ in page.evaluate(_BOXES) if "Unsynced" in text and not is_group]
     assert all(sum(name in text for name in ASSETS) == 1 for text in marked)
