@@ -74,7 +74,7 @@ def deoldify(render_factor: int) -> Way:
         for path in files:
             with Image.open(path) as opened:
                 gray = np.asarray(opened.convert("L"))
-            Image.fromarray(colorizer(gray)).save(to / path.name, quality=95, subsampling=0)
+            Image.fromarray(colorizer(gray, "")).save(to / path.name, quality=95, subsampling=0)
 
     return colorize
 
