@@ -10,7 +10,7 @@ from kwcolor_pipeline.orchestration.shared_home import shares_home
 from kwcolor_pipeline.orchestration.step_resources import COLORIZING
 from kwcolor_pipeline.settings import Settings
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dg.asset(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kwcolor_pipeline.evaluation.evaluate import TableRow
     from kwcolor_pipeline.evaluation.verdict import Rival
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 #: Preset that is always compared with, and its name in tables.
 _PAPER = "paper"
 

@@ -55,7 +55,7 @@ from kwcolor_pipeline.starter import STARTER
 from kwcolor_pipeline.training.stages import Trained, latest, pairs_version
 
 #: Raise when a change here changes the numbers or the page.
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 #: Names of the colorizers in the table.
 GENERATOR = "generator alone"
 GAN = "GAN model"
@@ -122,7 +122,7 @@ class _Question:
 
 
 def _asked(settings: Settings, question: _Question) -> str:
-    home = settings.paths
+    home, starter = settings.paths, read_bundle(STARTER)
     return fingerprint(
         {
             "code": CODE_VERSION,
@@ -132,7 +132,7 @@ def _asked(settings: Settings, question: _Question) -> str:
             "rival": question.rival_weights,
             "others": question.others,
             "leaks": question.leaks,
-            "starter": read_bundle(STARTER).weights_sha256,
+            "starter": [starter.weights_sha256, starter.description.get("rendering")],
             "baselines": baselines_fingerprint(settings),
             "targets": [[row.photo_id, row.title, row.licence, row.landing_url] for row in shown_targets(settings)],
             "settings": settings.evaluation.model_dump(mode="json"),

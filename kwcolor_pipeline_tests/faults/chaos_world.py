@@ -41,7 +41,7 @@ class Sources:
     """Photographs that become more in waves: two years in folders, one on a server, and the target's."""
 
     root: Path
-    library: Library = field(default_factory=Library)
+    archive: Library = field(default_factory=Library)
     _seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,13 +52,13 @@ class Sources:
         if wave == 0:
             for year in ("1941", "1942"):
                 self.colour.add(year, *self._seeds(14))
-            self._add_to_library(12)
+            self._add_to_archive(12)
             self.target.add("1951", *self._seeds(2), grey=True)
             self.target.add("1952", *self._seeds(1), grey=True)
             return {"crawled_photos": ["1941", "1942", NETWORK_YEAR], "korean_war_photos": ["1951", "1952"]}
         crawled = ("1941", NETWORK_YEAR, "1942")[wave % 3]
         if crawled == NETWORK_YEAR:
-            self._add_to_library(5)
+            self._add_to_archive(5)
         else:
             self.colour.add(crawled, *self._seeds(5))
         if wave % 2:
@@ -70,8 +70,8 @@ class Sources:
         self._seed += count
         return range(self._seed - count, self._seed)
 
-    def _add_to_library(self, count: int) -> None:
-        self.library.photos += [
+    def _add_to_archive(self, count: int) -> None:
+        self.archive.photos += [
             Photo(f"p{seed:04}", NETWORK_YEAR, (int(NETWORK_YEAR),) * 2, encoded(scene(seed, (90, 70))))
             for seed in self._seeds(count)
         ]
@@ -113,7 +113,7 @@ def world(root: Path, home: Path, port: int) -> Iterator[tuple[Sources, Kwcolor]
     root.mkdir(parents=True)
     shutil.rmtree(root.parent / "sources", ignore_errors=True)
     sources = Sources(root.parent / "sources")
-    with serve(sources.library, port) as library:
+    with serve(sources.archive, port) as served:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KWCOLOR_")}
         environment = {
             **inherited,
@@ -121,7 +121,7 @@ def world(root: Path, home: Path, port: int) -> Iterator[tuple[Sources, Kwcolor]
             "KWCOLOR_CONFIG": os.devnull,
             "KWCOLOR_SOURCES": f"folder:{sources.colour.root},loc",
             "KWCOLOR_KOREAN_WAR_SOURCES": f"folder:{sources.target.root}",
-            "KWCOLOR_LOC__BASE_URL": library.url,
+            "KWCOLOR_LOC__BASE_URL": served.url,
             "KWCOLOR_LOC__COLLECTIONS": '["collections/test"]',
             "KWCOLOR_LOC__REQUESTS_PER_10S": "1000",
             "KWCOLOR_LOC__DOWNLOADS_PER_10S": "1000",
